@@ -1,0 +1,169 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/alexedwards/scs/pgxstore"
+	"github.com/alexedwards/scs/v2"
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"longhaul/jobs"
+	"longhaul/storage"
+	"longhaul/storage/files"
+)
+
+// Config is what a Server needs. Engine, Files, AdminToken and Logger must be given.
+type Config struct {
+	Engine *jobs.Engine
+	Files  *files.Folder
+	// AdminToken signs in the administrator of local mode.
+	AdminToken string
+	// PublicURL is the external base URL; empty: taken from each request.
+	PublicURL string
+	// MaxUpload is the largest archive that is taken in, in bytes; 0 means no limit but the disk.
+	MaxUpload int64
+	Version   string
+	Logger    *slog.Logger
+	// Metrics collects what /metrics shows; nil means a registry of the server's own.
+	Metrics *prometheus.Registry
+	// MetricsElsewhere leaves /metrics to a listener of its own.
+	MetricsElsewhere bool
+	// Ready reports why the process is not ready, or nil.
+	Ready func(context.Context) error
+}
+
+// Server answers HTTP requests.
+type Server struct {
+	Config
+	db       *storage.DB
+	echo     *echo.Echo
+	huma     huma.API
+	sessions *scs.SessionManager
+	token    [sha256.Size]byte
+	origins  *http.CrossOriginProtection
+	stopping context.Context // ends when requests that wait are to end
+	stop     context.CancelFunc
+}
+
+// New builds the server with all its routes.
+func New(config Config) *Server {
+	config.Metrics = cmp.Or(config.Metrics, prometheus.NewRegistry())
+	s := &Server{
+		Config:  config,
+		db:      config.Engine.DB(),
+		echo:    echo.New(),
+		token:   sha256.Sum256([]byte(config.AdminToken)),
+		origins: http.NewCrossOriginProtection(),
+	}
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.sessions = scs.New()
+	s.sessions.Store = pgxstore.NewWithCleanupInterval(s.db.Pool, time.Hour)
+	s.sessions.Lifetime = 30 * 24 * time.Hour
+	s.sessions.Cookie.Name = "longhaul"
+	s.sessions.Cookie.SameSite = http.SameSiteLaxMode
+
+	s.echo.HideBanner, s.echo.HidePort = true, true
+	s.echo.IPExtractor = echo.ExtractIPDirect()
+	s.echo.HTTPErrorHandler = s.writeError
+	s.echo.Use(s.observe)
+	s.routes()
+	return s
+}
+
+// Handler is the server as an http.Handler.
+func (s *Server) Handler() http.Handler { return s.echo }
+
+// Stop ends the requests that wait for changes, so that the HTTP server can shut down.
+func (s *Server) Stop() {
+	s.stop()
+	if store, ok := s.sessions.Store.(*pgxstore.PostgresStore); ok {
+		store.StopCleanup()
+	}
+}
+
+// routes lists every address by who may ask for it.
+func (s *Server) routes() {
+	// Anyone.
+	s.echo.GET("/healthz", s.healthz)
+	s.echo.GET("/readyz", s.readyz)
+	s.echo.GET("/sign-in", s.signIn)
+	s.echo.POST("/sign-in", s.signIn)
+
+	// Whoever is signed in.
+	signedIn := s.echo.Group("", s.authenticate)
+	s.huma = humaecho.NewWithGroup(s.echo, signedIn, s.describe())
+	s.taskRoutes(signedIn)
+	s.eventRoutes(signedIn)
+	s.outputRoutes(signedIn)
+	s.appRoutes()
+	s.kindRoutes()
+	s.docsRoutes(signedIn)
+	if !s.MetricsElsewhere {
+		signedIn.GET("/metrics", echo.WrapHandler(s.MetricsHandler()))
+	}
+	signedIn.POST("/sign-out", s.signOut)
+}
+
+// describe is the frame of the OpenAPI description.
+func (s *Server) describe() huma.Config {
+	config := huma.DefaultConfig("Longhaul", cmp.Or(s.Version, "dev"))
+	config.CreateHooks = nil // no $schema fields in answers
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
+	config.Info.Description = "Runs long jobs for people who work with Oracle Cloud applications. " +
+		"Start a task, get 202 with a place to ask, and ask until it is final."
+	config.Info.License = &huma.License{Name: "Apache 2.0", Identifier: "Apache-2.0"}
+	config.Servers = []*huma.Server{{URL: "/", Description: "This server"}}
+	config.Tags = []*huma.Tag{
+		{Name: "Tasks", Description: "Runs of a kind of work for an app."},
+		{Name: "Apps", Description: "Oracle Cloud applications with their connection and limits."},
+		{Name: "Kinds", Description: "What tasks can be started."},
+	}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"token": {Type: "http", Scheme: "bearer", Description: "The admin token or an API token."},
+	}
+	config.Security = []map[string][]string{{"token": {}}}
+	return config
+}
+
+// base is the external address of the server, without a slash at its end.
+func (s *Server) base(r *http.Request) string {
+	if s.PublicURL != "" {
+		return strings.TrimSuffix(s.PublicURL, "/")
+	}
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	return scheme + "://" + r.Host
+}
+
+// encode renders an answer as JSON.
+func encode(value any) ([]byte, error) { return json.Marshal(value) }
+
+type requestKey struct{}
+
+// request is what the handlers of one request share.
+type request struct {
+	id     string
+	caller jobs.Caller
+	http   *http.Request
+}
+
+// requestOf returns the request that ctx belongs to.
+func requestOf(ctx context.Context) *request {
+	r, ok := ctx.Value(requestKey{}).(*request)
+	if !ok {
+		return &request{http: &http.Request{}}
+	}
+	return r
+}

@@ -1,0 +1,205 @@
+package api
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/labstack/echo/v4"
+
+	"longhaul/jobs"
+	"longhaul/storage"
+)
+
+// maxTaskJSON bounds the JSON that describes a task, in bytes.
+const maxTaskJSON = 1 << 20
+
+// CreateTask is a request for a task.
+type CreateTask struct {
+	App         string         `json:"app" minLength:"1" doc:"The app it is for"`
+	Name        string         `json:"name" minLength:"1" maxLength:"100" doc:"The recurring job's name, as in importAccount"`
+	Kind        string         `json:"kind" minLength:"1" doc:"What to do; GET /api/v1/kinds lists what there is"`
+	Params      map[string]any `json:"params,omitempty" doc:"As the kind's JSON Schema describes"`
+	MaxRejected *int64         `json:"max_rejected,omitempty" minimum:"0" doc:"More rejected records than this make the task fail; left out: no limit"`
+}
+
+// createTask handles POST /api/v1/tasks, for whoever is signed in.
+func (s *Server) createTask(c echo.Context) error {
+	contentType, params, err := mime.ParseMediaType(c.Request().Header.Get(echo.HeaderContentType))
+	if err != nil {
+		contentType = ""
+	}
+	switch contentType {
+	case echo.MIMEApplicationJSON:
+		return s.createFromJSON(c)
+	case echo.MIMEMultipartForm:
+		return s.createFromParts(c, params["boundary"])
+	}
+	return echo.NewHTTPError(http.StatusUnsupportedMediaType, "Send application/json, or multipart/form-data with the parts task and file.")
+}
+
+func (s *Server) createFromJSON(c echo.Context) error {
+	draft, digest, err := s.draft(c, c.Request().Body)
+	if err != nil {
+		return err
+	}
+	return s.create(c, draft, digest)
+}
+
+// createFromParts takes the part task and then the part file, which streams to storage.
+func (s *Server) createFromParts(c echo.Context, boundary string) error {
+	parts := multipart.NewReader(c.Request().Body, boundary)
+	part, err := parts.NextPart()
+	if err != nil {
+		return brokenOff(err)
+	}
+	if part.FormName() != "task" {
+		return invalidPart(part.FormName(), `the first part must be "task", with the JSON that describes the task`)
+	}
+	draft, digest, err := s.draft(c, part)
+	if err != nil {
+		return err
+	}
+	part, err = parts.NextPart()
+	if errors.Is(err, io.EOF) {
+		return s.create(c, draft, digest)
+	}
+	if err != nil {
+		return brokenOff(err)
+	}
+	if part.FormName() != "file" {
+		return invalidPart(part.FormName(), `the second part must be "file", with the zip archive`)
+	}
+	if err := s.Engine.TakeArchive(c.Request().Context(), draft, s.limited(part)); err != nil {
+		return brokenOff(err)
+	}
+	// A request is whole only once its closing boundary has arrived.
+	if _, err := parts.NextPart(); !errors.Is(err, io.EOF) {
+		s.Engine.Discard(c.Request().Context(), draft)
+		if err == nil {
+			return invalidPart("", "nothing may follow the part file")
+		}
+		return brokenOff(err)
+	}
+	return s.create(c, draft, append(digest, draft.ArchiveSHA256...))
+}
+
+// limited bounds an upload.
+func (s *Server) limited(r io.Reader) io.Reader {
+	if s.MaxUpload <= 0 {
+		return r
+	}
+	return &limitedReader{r: r, left: s.MaxUpload}
+}
+
+type limitedReader struct {
+	r    io.Reader
+	left int64
+}
+
+// Read fails once more than the limit has come.
+func (l *limitedReader) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p)
+	if l.left -= int64(n); l.left < 0 {
+		return n, errBodyTooLarge
+	}
+	return n, err
+}
+
+// brokenOff words the ends of a request that came too early.
+func brokenOff(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, multipart.ErrMessageTooLarge) {
+		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
+	}
+	return err
+}
+
+func invalidPart(name, message string) error {
+	return &jobs.Invalid{Detail: message, Fields: []jobs.Field{{Location: "body." + name, Message: message}}}
+}
+
+// draft reads and checks the JSON of a task, and returns its digest for the idempotency key.
+func (s *Server) draft(c echo.Context, r io.Reader) (*jobs.Draft, []byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, maxTaskJSON+1))
+	if err != nil {
+		return nil, nil, brokenOff(err)
+	}
+	if len(raw) > maxTaskJSON {
+		return nil, nil, invalidPart("", fmt.Sprintf("the JSON of a task is larger than %d bytes", maxTaskJSON))
+	}
+	var in CreateTask
+	if err := s.decode(raw, &in); err != nil {
+		return nil, nil, err
+	}
+	params, err := json.Marshal(in.Params)
+	if err != nil {
+		return nil, nil, err
+	}
+	canonical, err := json.Marshal(in)
+	if err != nil {
+		return nil, nil, err
+	}
+	digest := sha256.Sum256(canonical)
+	draft, err := s.Engine.Draft(c.Request().Context(), jobs.NewTask{
+		App: in.App, Name: in.Name, Kind: in.Kind, Params: params, MaxRejected: in.MaxRejected,
+		By: requestOf(c.Request().Context()).caller,
+	})
+	return draft, digest[:], err
+}
+
+// decode reads one JSON value and holds it against the schema of into's type.
+func (s *Server) decode(raw []byte, into *CreateTask) error {
+	var value any
+	if err := json.Unmarshal(raw, &value); err != nil {
+		return invalidPart("", fmt.Sprintf("this is not JSON: %v", err))
+	}
+	registry := s.huma.OpenAPI().Components.Schemas
+	schema := registry.SchemaFromRef("#/components/schemas/CreateTask")
+	var result huma.ValidateResult
+	path := huma.NewPathBuffer(nil, 0)
+	path.Push("body")
+	huma.Validate(registry, schema, path, huma.ModeWriteToServer, value, &result)
+	if len(result.Errors) > 0 {
+		return huma.NewError(http.StatusUnprocessableEntity, "The request does not describe a task", result.Errors...)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	return decoder.Decode(into)
+}
+
+// create makes the task and answers 202.
+func (s *Server) create(c echo.Context, draft *jobs.Draft, digest []byte) error {
+	ctx := c.Request().Context()
+	var key *storage.IdempotencyKey
+	if text := c.Request().Header.Get("Idempotency-Key"); text != "" {
+		if len(text) > 255 {
+			s.Engine.Discard(ctx, draft)
+			return &jobs.Invalid{
+				Detail: "The Idempotency-Key is longer than 255 characters",
+				Fields: []jobs.Field{{Location: "header.Idempotency-Key", Message: "is too long"}},
+			}
+		}
+		sum := sha256.Sum256(digest)
+		key = &storage.IdempotencyKey{CreatedBy: requestOf(ctx).caller.Name, Key: text, SHA256: sum[:]}
+	}
+	task, _, err := s.Engine.Create(ctx, draft, key)
+	if err != nil {
+		return err
+	}
+	body, err := encode(taskBody(s.Engine.Kinds, task, s.base(c.Request())))
+	if err != nil {
+		return err
+	}
+	h := c.Response().Header()
+	h.Set("Location", tasksPath+"/"+task.ID.String())
+	h.Set("Retry-After", strconv.Itoa(retryAfter))
+	h.Set("ETag", etag(task.Version))
+	return c.JSONBlob(http.StatusAccepted, body)
+}

@@ -1,0 +1,95 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"longhaul/jobs"
+)
+
+// observe gives every request an id, turns panics and errors into answers, and writes one line
+// about it: changes and failures at info, reads that went well at debug, so that thousands of
+// polls do not bury what matters.
+func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		began := time.Now()
+		r := c.Request()
+		shared := &request{id: uuid.NewString(), http: r}
+		shared.caller = jobs.Caller{Address: c.RealIP(), RequestID: shared.id}
+		c.SetRequest(r.WithContext(context.WithValue(r.Context(), requestKey{}, shared)))
+		shared.http = c.Request()
+		c.Response().Header().Set("X-Request-Id", shared.id)
+		c.Response().Header().Set("X-Content-Type-Options", "nosniff")
+		if err := s.recovered(next, c); err != nil {
+			c.Error(err)
+		}
+		s.access(c, shared, time.Since(began))
+		return nil
+	}
+}
+
+// recovered runs next and turns a panic into an error that is logged with its stack.
+func (s *Server) recovered(next echo.HandlerFunc, c echo.Context) (err error) {
+	defer func() {
+		cause := recover()
+		if cause == nil {
+			return
+		}
+		if e, ok := cause.(error); ok && errors.Is(e, http.ErrAbortHandler) {
+			panic(cause)
+		}
+		err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+	}()
+	return next(c)
+}
+
+func (s *Server) access(c echo.Context, shared *request, took time.Duration) {
+	status, method := c.Response().Status, c.Request().Method
+	level := slog.LevelInfo
+	if (method == http.MethodGet || method == http.MethodHead) && status < http.StatusBadRequest {
+		level = slog.LevelDebug
+	}
+	if !s.Logger.Enabled(c.Request().Context(), level) {
+		return
+	}
+	s.Logger.LogAttrs(c.Request().Context(), level, "request",
+		slog.String("request_id", shared.id), slog.String("method", method), slog.String("route", c.Path()),
+		slog.Int("status", status), slog.Int64("bytes", c.Response().Size), slog.Duration("took", took),
+		slog.String("caller", shared.caller.Name), slog.String("address", shared.caller.Address),
+		slog.String("task", c.Param("id")))
+}
+
+// MetricsHandler shows the metrics as Prometheus text.
+func (s *Server) MetricsHandler() http.Handler {
+	return promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{})
+}
+
+// healthz handles GET /healthz: the process lives. Anyone may ask.
+func (s *Server) healthz(c echo.Context) error {
+	return c.JSON(http.StatusOK, map[string]string{"status": "ok", "version": s.Version})
+}
+
+// readyz handles GET /readyz: database reachable, migrations applied, workers running. Anyone
+// may ask.
+func (s *Server) readyz(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), 3*time.Second)
+	defer cancel()
+	err := s.db.Ready(ctx)
+	if err == nil && s.Ready != nil {
+		err = s.Ready(ctx)
+	}
+	if err != nil {
+		s.Logger.WarnContext(ctx, "not ready", "error", err)
+		return c.JSON(http.StatusServiceUnavailable, map[string]string{"status": "not ready"})
+	}
+	return c.JSON(http.StatusOK, map[string]string{"status": "ready"})
+}

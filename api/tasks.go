@@ -1,0 +1,247 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"longhaul/jobs"
+	"longhaul/storage"
+)
+
+const (
+	tasksPath = "/api/v1/tasks"
+	taskPath  = tasksPath + "/{id}"
+	// maxWait bounds ?wait=, in seconds.
+	maxWait = 60
+	// retryAfter is how many seconds a client that polls should let pass.
+	retryAfter = 2
+)
+
+func (s *Server) taskRoutes(g *echo.Group) {
+	g.POST(tasksPath, s.createTask)
+	s.describeCreate()
+	g.GET(tasksPath+"/:id", s.getTask)
+	s.document(huma.Operation{
+		OperationID: "get-task", Method: http.MethodGet, Path: taskPath, Tags: []string{"Tasks"},
+		Summary: "Get a task",
+		Description: "Answers 304 when the task still is as If-None-Match names it. With wait, holds the answer " +
+			"until the task differs from that, or is final.",
+		Parameters: []*huma.Param{
+			idParam(),
+			queryParam("wait", "How many seconds to hold the answer, 60 at most", &huma.Schema{Type: "integer", Minimum: f64(0), Maximum: f64(maxWait)}),
+			headerParam("If-None-Match", "The ETag of an earlier answer"),
+		},
+		Responses: map[string]*huma.Response{"200": s.taskResponse("The task"), "304": {Description: "Not changed"}},
+	})
+	huma.Register(s.huma, huma.Operation{
+		OperationID: "list-tasks", Method: http.MethodGet, Path: tasksPath, Tags: []string{"Tasks"},
+		Summary: "List tasks, newest first", Errors: []int{http.StatusUnauthorized},
+	}, s.listTasks)
+	huma.Register(s.huma, huma.Operation{
+		OperationID: "cancel-task", Method: http.MethodPost, Path: taskPath + "/cancel", Tags: []string{"Tasks"},
+		Summary:       "Cancel a task",
+		Description:   "What cancelling came to, and what goes on in the remote application all the same, is the task's error once it is final.",
+		DefaultStatus: http.StatusAccepted, Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict},
+	}, s.cancelTask)
+	huma.Register(s.huma, huma.Operation{
+		OperationID: "retry-task", Method: http.MethodPost, Path: taskPath + "/retry", Tags: []string{"Tasks"},
+		Summary:       "Do the work of a final task again",
+		Description:   "Makes a new task that names this one as its parent. 409 when its input was deleted.",
+		DefaultStatus: http.StatusAccepted, Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict},
+	}, s.retryTask)
+	huma.Register(s.huma, huma.Operation{
+		OperationID: "delete-task", Method: http.MethodDelete, Path: taskPath, Tags: []string{"Tasks"},
+		Summary: "Delete a final task with its log and outputs", DefaultStatus: http.StatusNoContent,
+		Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict},
+	}, s.deleteTask)
+}
+
+// getTask handles GET /api/v1/tasks/{id}, for whoever is signed in. It is the call that clients
+// make most, so it takes no detour.
+func (s *Server) getTask(c echo.Context) error {
+	id, err := taskID(c.Param("id"))
+	if err != nil {
+		return err
+	}
+	snap, err := s.Engine.Watch().Get(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	known := c.Request().Header.Get("If-None-Match")
+	if matches(known, snap.Task.Version) && c.QueryParam("wait") != "" && !snap.Task.Final() {
+		if snap, err = s.waitTask(c, id, snap.Task.Version); err != nil {
+			return err
+		}
+	}
+	h := c.Response().Header()
+	h.Set("ETag", etag(snap.Task.Version))
+	h.Set("Cache-Control", "private, no-cache")
+	if !snap.Task.Final() {
+		h.Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	if matches(known, snap.Task.Version) {
+		return c.NoContent(http.StatusNotModified)
+	}
+	base := s.base(c.Request())
+	body, err := snap.Rendered(base, func(t *storage.Task) ([]byte, error) {
+		return encode(taskBody(s.Engine.Kinds, t, base))
+	})
+	if err != nil {
+		return err
+	}
+	return c.JSONBlob(http.StatusOK, body)
+}
+
+// waitTask holds until the task changes, is final, or the time is up.
+func (s *Server) waitTask(c echo.Context, id uuid.UUID, version int64) (*jobs.Snapshot, error) {
+	wait, err := strconv.Atoi(c.QueryParam("wait"))
+	if err != nil || wait < 0 || wait > maxWait {
+		return nil, &jobs.Invalid{
+			Detail: fmt.Sprintf("wait is a number of seconds from 0 to %d", maxWait),
+			Fields: []jobs.Field{{Location: "query.wait", Message: "is not such a number"}},
+		}
+	}
+	ctx, cancel := s.untilStop(c.Request().Context(), time.Duration(wait)*time.Second)
+	defer cancel()
+	return s.Engine.Watch().Wait(ctx, id, version)
+}
+
+// untilStop returns a context that ends after d, with ctx, or when the server is to stop.
+func (s *Server) untilStop(ctx context.Context, d time.Duration) (context.Context, func()) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	stop := context.AfterFunc(s.stopping, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+type listTasksInput struct {
+	App    string   `query:"app" doc:"Only tasks of this app"`
+	Kind   string   `query:"kind" doc:"Only tasks of this kind"`
+	State  []string `query:"state" enum:"queued,running,succeeded,failed,cancelled" doc:"Only tasks in one of these states, separated by commas"`
+	Name   string   `query:"name" doc:"Only tasks of this name"`
+	Limit  int      `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"At most so many"`
+	Cursor string   `query:"cursor" doc:"The next_cursor of the page before"`
+}
+
+// Page is a part of a list.
+type Page[T any] struct {
+	Items      []T     `json:"items" nullable:"false"`
+	NextCursor *string `json:"next_cursor" doc:"For the next page; null on the last"`
+}
+
+type listTasksOutput struct{ Body Page[*Task] }
+
+// listTasks handles GET /api/v1/tasks, for whoever is signed in.
+func (s *Server) listTasks(ctx context.Context, in *listTasksInput) (*listTasksOutput, error) {
+	filter := storage.TaskFilter{App: in.App, Kind: in.Kind, Name: in.Name, States: in.State, Limit: in.Limit + 1}
+	if in.Cursor != "" {
+		before, err := uuid.Parse(in.Cursor)
+		if err != nil {
+			return nil, &jobs.Invalid{
+				Detail: "This cursor is not one that this server gave. Start again without one.",
+				Fields: []jobs.Field{{Location: "query.cursor", Message: "unknown cursor"}},
+			}
+		}
+		filter.Before = &before
+	}
+	tasks, err := s.db.ListTasks(ctx, filter)
+	if err != nil {
+		return nil, err
+	}
+	out := &listTasksOutput{Body: Page[*Task]{Items: []*Task{}}}
+	if len(tasks) > in.Limit {
+		tasks = tasks[:in.Limit]
+		cursor := tasks[in.Limit-1].ID.String()
+		out.Body.NextCursor = &cursor
+	}
+	base := s.base(requestOf(ctx).http)
+	for i := range tasks {
+		out.Body.Items = append(out.Body.Items, taskBody(s.Engine.Kinds, &tasks[i], base))
+	}
+	return out, nil
+}
+
+type taskInput struct {
+	ID string `path:"id" format:"uuid" doc:"The task's id"`
+}
+
+type taskOutput struct {
+	Location   string `header:"Location" doc:"The task's address"`
+	RetryAfter int    `header:"Retry-After" doc:"Seconds to let pass before asking"`
+	Body       *Task
+}
+
+func (s *Server) accepted(ctx context.Context, t *storage.Task) *taskOutput {
+	return &taskOutput{
+		Location:   tasksPath + "/" + t.ID.String(),
+		RetryAfter: retryAfter,
+		Body:       taskBody(s.Engine.Kinds, t, s.base(requestOf(ctx).http)),
+	}
+}
+
+// cancelTask handles POST /api/v1/tasks/{id}/cancel, for whoever is signed in.
+func (s *Server) cancelTask(ctx context.Context, in *taskInput) (*taskOutput, error) {
+	id, err := taskID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	task, err := s.Engine.Cancel(ctx, id, requestOf(ctx).caller)
+	if err != nil {
+		return nil, err
+	}
+	return s.accepted(ctx, task), nil
+}
+
+// retryTask handles POST /api/v1/tasks/{id}/retry, for whoever is signed in.
+func (s *Server) retryTask(ctx context.Context, in *taskInput) (*taskOutput, error) {
+	id, err := taskID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	task, err := s.Engine.Retry(ctx, id, requestOf(ctx).caller)
+	if err != nil {
+		return nil, err
+	}
+	return s.accepted(ctx, task), nil
+}
+
+// deleteTask handles DELETE /api/v1/tasks/{id}, for whoever is signed in.
+func (s *Server) deleteTask(ctx context.Context, in *taskInput) (*struct{}, error) {
+	id, err := taskID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.Engine.Delete(ctx, id, requestOf(ctx).caller)
+}
+
+// taskID reads an id; what is no id names no task.
+func taskID(text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != 36 {
+		return uuid.Nil, storage.ErrNotFound
+	}
+	return id, nil
+}
+
+// etag is the entity tag of a version of a task.
+func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
+
+// matches reports whether an If-None-Match header names the version.
+func matches(header string, version int64) bool {
+	if header == "" {
+		return false
+	}
+	tag := etag(version)
+	return header == tag || slices.ContainsFunc(strings.Split(header, ","), func(one string) bool {
+		one = strings.TrimPrefix(strings.TrimSpace(one), "W/")
+		return one == tag || one == "*"
+	})
+}

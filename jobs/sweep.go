@@ -1,0 +1,202 @@
+package jobs
+
+import (
+	"context"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"longhaul/storage"
+)
+
+const (
+	// sweepBatch bounds what one sweep takes on at once.
+	sweepBatch = 200
+	// unwokenGrace is how long a due task may go unworked before the sweep wakes it.
+	unwokenGrace = 5 * time.Second
+	// leftoverAge is how old the remains of a broken upload are when they are removed.
+	leftoverAge = time.Hour
+	// idempotencyAge is how long an idempotency key is remembered.
+	idempotencyAge = 7 * 24 * time.Hour
+	// retentionEvery is how many sweeps of the queue go by between two sweeps of files.
+	retentionEvery = 6
+)
+
+// sweepAll sweeps until ctx ends. Any number of processes may sweep at once: each sweep does
+// what is found undone, and doing it twice is harmless.
+func (e *Engine) sweepAll(ctx context.Context) {
+	for round := 0; wait(ctx, e.SweepEvery); round++ {
+		e.sweepDead(ctx)
+		e.sweepUnwoken(ctx)
+		if round%retentionEvery == 0 {
+			e.SweepFiles(ctx)
+		}
+	}
+}
+
+// sweepDead frees what processes held that are no more.
+func (e *Engine) sweepDead(ctx context.Context) {
+	jobs, leases, err := e.db.ReleaseDead(ctx, e.Process)
+	if err != nil {
+		e.sweepFailed(ctx, "dead processes", err)
+	} else if jobs+leases > 0 {
+		e.logger.InfoContext(ctx, "sweep: took work back from processes that ended", "jobs", jobs, "leases", leases)
+	}
+}
+
+// sweepUnwoken wakes tasks that are due and that River has forgotten.
+func (e *Engine) sweepUnwoken(ctx context.Context) {
+	ids, err := e.db.Unwoken(ctx, unwokenGrace, sweepBatch)
+	if err != nil {
+		e.sweepFailed(ctx, "unwoken tasks", err)
+		return
+	}
+	for _, id := range ids {
+		err := e.db.InTx(ctx, func(tx pgx.Tx) error {
+			_, err := e.wake(ctx, tx, id)
+			return err
+		})
+		if err != nil {
+			e.sweepFailed(ctx, "unwoken tasks", err)
+			return
+		}
+	}
+	if len(ids) > 0 {
+		e.logger.InfoContext(ctx, "sweep: woke tasks that had no live job", "tasks", len(ids))
+	}
+}
+
+// SweepFiles removes files that have had their time: inputs of ended tasks, expired outputs,
+// the remains of broken uploads. It reports what it removed in the log and in Config.Removed.
+func (e *Engine) SweepFiles(ctx context.Context) {
+	sweeps := []struct {
+		what string
+		do   func(context.Context) (count, bytes int64, err error)
+	}{
+		{"inputs", e.sweepInputs},
+		{"outputs", e.sweepOutputs},
+		{"archives", e.sweepArchives},
+		{"partial_uploads", e.sweepPartial},
+		{"idempotency_keys", e.sweepKeys},
+	}
+	for _, s := range sweeps {
+		count, bytes, err := s.do(ctx)
+		if err != nil {
+			e.sweepFailed(ctx, s.what, err)
+		}
+		if count > 0 {
+			e.Removed(s.what, count, bytes)
+			e.logger.InfoContext(ctx, "sweep: removed", "what", s.what, "count", count, "bytes", bytes)
+		}
+	}
+}
+
+func (e *Engine) sweepFailed(ctx context.Context, what string, err error) {
+	if ctx.Err() == nil {
+		e.logger.WarnContext(ctx, "sweep: will be tried again", "what", what, "error", err)
+	}
+}
+
+func (e *Engine) sweepInputs(ctx context.Context) (count, bytes int64, err error) {
+	kept, err := e.db.KeptInputs(ctx, e.KeepFailedInput, sweepBatch)
+	if err != nil {
+		return 0, 0, err
+	}
+	return e.removeKept(ctx, kept, []string{inboundFolder, workFolder}, e.db.InputDeleted)
+}
+
+func (e *Engine) sweepOutputs(ctx context.Context) (count, bytes int64, err error) {
+	kept, err := e.db.ExpiredOutputs(ctx, sweepBatch)
+	if err != nil {
+		return 0, 0, err
+	}
+	return e.removeKept(ctx, kept, []string{outboundFolder, logsFolder}, e.db.OutputsDeleted)
+}
+
+// removeKept removes folders of final tasks and then records that they are gone: a crash
+// between the two finds nothing to remove and records it.
+func (e *Engine) removeKept(ctx context.Context, kept []storage.Kept, folders []string,
+	record func(context.Context, uuid.UUID) error,
+) (count, bytes int64, err error) {
+	for _, k := range kept {
+		for _, folder := range folders {
+			n, size, err := e.removeFolder(k.Folder + "/" + folder)
+			count, bytes = count+n, bytes+size
+			if err != nil {
+				return count, bytes, err
+			}
+		}
+		if err := record(ctx, k.ID); err != nil {
+			return count, bytes, err
+		}
+		e.changed(k.ID)
+	}
+	return count, bytes, nil
+}
+
+func (e *Engine) removeFolder(folder string) (count, bytes int64, err error) {
+	for file, err := range e.files.List(folder) {
+		if err != nil {
+			return 0, 0, err
+		}
+		count++
+		bytes += file.Size
+	}
+	return count, bytes, e.files.RemoveAll(folder)
+}
+
+// sweepArchives removes archives without an open task: of requests whose process died before
+// the task was made, and of tasks that died between unpacking and deleting.
+func (e *Engine) sweepArchives(ctx context.Context) (count, bytes int64, err error) {
+	old := make(map[uuid.UUID]int64)
+	for file, err := range e.files.List(path.Dir(storage.ArchiveKey(uuid.Nil))) {
+		if err != nil {
+			return 0, 0, err
+		}
+		id, err := uuid.Parse(strings.TrimSuffix(path.Base(file.Key), ".zip"))
+		if err == nil && e.now().Sub(file.ModifiedAt) > leftoverAge {
+			old[id] = file.Size
+		}
+	}
+	if len(old) == 0 {
+		return 0, 0, nil
+	}
+	needed, err := e.db.NeededArchives(ctx, keys(old))
+	if err != nil {
+		return 0, 0, err
+	}
+	for id, size := range old {
+		if needed[id] {
+			continue
+		}
+		if err := e.files.Remove(storage.ArchiveKey(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return count, bytes, err
+		}
+		count, bytes = count+1, bytes+size
+	}
+	return count, bytes, nil
+}
+
+func (e *Engine) sweepPartial(context.Context) (count, bytes int64, err error) {
+	swept, err := e.files.Sweep(leftoverAge)
+	return int64(swept.Files), swept.Bytes, err
+}
+
+func (e *Engine) sweepKeys(ctx context.Context) (count, bytes int64, err error) {
+	count, err = e.db.OldIdempotencyKeys(ctx, idempotencyAge, 1000)
+	return count, 0, err
+}
+
+func keys[K comparable, V any](m map[K]V) []K {
+	list := make([]K, 0, len(m))
+	for k := range m {
+		list = append(list, k)
+	}
+	return list
+}

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"longhaul/api"
+	"longhaul/jobs"
+	"longhaul/migrations"
+	"longhaul/storage"
+	"longhaul/storage/files"
+	"longhaul/storage/pgserver"
+)
+
+type serveCmd struct {
+	serveSettings `embed:""`
+}
+
+// Run serves until ctx ends, and stops in order: no new requests, then the steps in hand, then
+// the database.
+func (c *serveCmd) Run(ctx context.Context, s *streams) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	logger := c.logger(s.err)
+	dir, err := c.dir()
+	if err != nil {
+		return err
+	}
+	// Opened first: a taken port is told at once, before anything is started.
+	listener, err := net.Listen("tcp", c.Addr)
+	if err != nil {
+		return fmt.Errorf("listen: %w; choose another address with --addr or LONGHAUL_ADDR", err)
+	}
+	defer listener.Close() //nolint:errcheck // the server closes it before
+	db, err := openDatabase(ctx, &c.dataSettings, dir, logger)
+	if err != nil {
+		return err
+	}
+	defer db.close()
+	if err := storage.Migrate(ctx, db.pool, migrations.Files, logger); err != nil {
+		return err
+	}
+	folder, err := files.Open(c.storageDir(dir))
+	if err != nil {
+		return err
+	}
+	defer folder.Close() //nolint:errcheck // nothing is open any more
+	return c.serve(ctx, s, &parts{dir: dir, logger: logger, listener: listener, db: db, files: folder})
+}
+
+// parts are what a serving process is put together from.
+type parts struct {
+	dir      string
+	logger   *slog.Logger
+	listener net.Listener
+	db       *database
+	files    *files.Folder
+}
+
+func (c *serveCmd) serve(ctx context.Context, s *streams, p *parts) error {
+	metrics := api.NewMetrics(p.db.pool)
+	engine, err := c.engine(p, metrics)
+	if err != nil {
+		return err
+	}
+	token, err := storage.ReadOrMakeSecret(filepath.Join(p.dir, "admin-token"), "lh_")
+	if err != nil {
+		return fmt.Errorf("admin token: %w", err)
+	}
+	var working atomic.Bool
+	server := api.New(api.Config{
+		Engine: engine, Files: p.files, AdminToken: token, PublicURL: c.PublicURL, MaxUpload: c.MaxUpload,
+		Version: version, Logger: p.logger, Metrics: metrics.Registry, MetricsElsewhere: c.MetricsAddr != "",
+		Ready: func(context.Context) error {
+			if !working.Load() {
+				return errors.New("the workers do not run yet")
+			}
+			return nil
+		},
+	})
+	if c.Demo {
+		stop, err := startDemo(ctx, engine, c.DemoSpeed, p.logger)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	if c.MetricsAddr != "" {
+		stop, err := serveMetrics(c.MetricsAddr, server.MetricsHandler(), p.logger)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	web := &http.Server{
+		Handler: server.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn),
+	}
+	ready := func() {
+		working.Store(true)
+		link := "http://" + p.listener.Addr().String() + "/sign-in?token=" + url.QueryEscape(token)
+		_, _ = fmt.Fprintf(s.out, "\nLonghaul %s is ready.\nSign in: %s\n\n", version, link) // nowhere else to tell
+		p.logger.Info("ready", "addr", p.listener.Addr().String(), "data", p.dir)
+	}
+	return c.runAll(ctx, p, engine, server, web, ready)
+}
+
+// runAll runs the workers and the web server until ctx ends or one of them, or Postgres, fails.
+func (c *serveCmd) runAll(ctx context.Context, p *parts, engine *jobs.Engine, server *api.Server, web *http.Server, ready func()) error {
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	worked, served := make(chan error, 1), make(chan error, 1)
+	go func() { worked <- engine.Run(work, c.StopTimeout, ready) }()
+	go func() { served <- web.Serve(p.listener) }()
+
+	var failed error
+	select {
+	case <-ctx.Done():
+		p.logger.Info("stopping")
+	case failed = <-served:
+	case failed = <-p.db.died:
+		failed = fmt.Errorf("the private Postgres ended by itself: %w", failed)
+	case failed = <-worked:
+		worked <- failed
+	}
+	server.Stop()
+	quiet, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := web.Shutdown(quiet); err != nil {
+		p.logger.Warn("requests were cut short", "error", err)
+		_ = web.Close() // what is left has had its time
+	}
+	stopWork()
+	return errors.Join(failed, <-worked)
+}
+
+// engine builds the engine.
+func (c *serveCmd) engine(p *parts, metrics *api.Metrics) (*jobs.Engine, error) {
+	secret := c.SecretKey
+	if secret == "" {
+		var err error
+		if secret, err = storage.ReadOrMakeSecret(filepath.Join(p.dir, "secret-key"), ""); err != nil {
+			return nil, fmt.Errorf("secret key: %w", err)
+		}
+	}
+	sealer, err := storage.NewSealer(secret)
+	if err != nil {
+		return nil, fmt.Errorf("LONGHAUL_SECRET_KEY: %w", err)
+	}
+	kinds := jobs.EPMKinds()
+	if c.TestKinds {
+		kinds = append(kinds, jobs.TestKinds()...)
+	}
+	return jobs.New(jobs.Config{
+		Pool: p.db.pool, Files: p.files, Sealer: sealer, Kinds: jobs.NewKinds(kinds...), Logger: p.logger,
+		Process: uuid.NewString(), Workers: c.Workers, Limits: c.limits(),
+		KeepOutputs: c.KeepOutputs, KeepFailedInput: c.KeepFailedInput, Removed: metrics.Removed,
+	})
+}
+
+// serveMetrics serves /metrics on its own address.
+func serveMetrics(addr string, handler http.Handler, logger *slog.Logger) (stop func(), err error) {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("LONGHAUL_METRICS_ADDR: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", handler)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() {
+		if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			logger.Error("metrics listener", "error", err)
+		}
+	}()
+	return func() { _ = server.Close() }, nil // nothing to lose
+}
+
+// database is the pool, and the private Postgres when there is one.
+type database struct {
+	pool  *pgxpool.Pool
+	died  <-chan error // never, for a Postgres that is not ours
+	close func()
+}
+
+// openDatabase locks the data folder and connects, starting the private Postgres when no other
+// is configured.
+func openDatabase(ctx context.Context, c *dataSettings, dir string, logger *slog.Logger) (*database, error) {
+	if err := makeDataDir(dir); err != nil {
+		return nil, err
+	}
+	lock, err := pgserver.Lock(dir)
+	if err != nil {
+		return nil, err
+	}
+	unlock := func() {
+		if err := lock.Unlock(); err != nil {
+			logger.Warn("unlock the data folder", "error", err)
+		}
+	}
+	address := c.DatabaseURL
+	db := &database{close: unlock}
+	if address == "" {
+		private, err := pgserver.Start(ctx, pgserver.Config{Dir: filepath.Join(dir, "postgres"), Logger: logger})
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+		address, db.died = private.URL(), private.Died()
+		db.close = func() {
+			if err := private.Stop(context.Background()); err != nil {
+				logger.Warn("stop the private Postgres", "error", err)
+			}
+			unlock()
+		}
+	}
+	if db.pool, err = storage.Connect(ctx, address); err != nil {
+		db.close()
+		return nil, err
+	}
+	closeRest := db.close
+	db.close = func() {
+		db.pool.Close()
+		closeRest()
+	}
+	return db, nil
+}
+
+// makeDataDir makes the data folder for its owner alone. Root's can be passed through by others,
+// because its Postgres runs as another user; what lies in it is closed to them all the same.
+func makeDataDir(dir string) error {
+	mode := os.FileMode(0o700)
+	if os.Geteuid() == 0 {
+		mode = 0o711
+	}
+	if err := os.MkdirAll(dir, mode); err != nil {
+		return fmt.Errorf("make the data folder: %w; choose another with LONGHAUL_DATA", err)
+	}
+	return nil
+}

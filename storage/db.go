@@ -1,0 +1,66 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+var (
+	// ErrNotFound says that no record has the given name or id.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict says that the record is not in a state, or not at a version, that allows the change.
+	ErrConflict = errors.New("conflict")
+	// ErrStale says that another worker has taken over the task: nothing was written.
+	ErrStale = errors.New("stale: another worker has taken over this task")
+)
+
+// DB runs Longhaul's queries on a pool of connections. Methods that take a pgx.Tx leave its
+// commit to the caller; the others are one statement, or open and commit their own transaction.
+type DB struct {
+	Pool *pgxpool.Pool
+}
+
+// Querier is a pool, a connection or a transaction: whatever can run a query.
+type Querier interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// InTx runs do in a transaction and commits it, or rolls it back when do returns an error.
+func (d *DB) InTx(ctx context.Context, do func(tx pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, d.Pool, do)
+}
+
+// Ready reports whether the database answers.
+func (d *DB) Ready(ctx context.Context) error {
+	if err := d.Pool.Ping(ctx); err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	return nil
+}
+
+// notFound turns the driver's word for an empty answer into ours.
+func notFound(err error, what string, id any) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("%s %v: %w", what, id, ErrNotFound)
+	}
+	return err
+}
+
+// violates reports whether err is the violation of a constraint of the given SQLSTATE code.
+func violates(err error, code string) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == code
+}
+
+// SQLSTATE codes, from the PostgreSQL manual's appendix A.
+const (
+	codeUniqueViolation     = "23505"
+	codeForeignKeyViolation = "23503"
+)

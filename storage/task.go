@@ -1,0 +1,262 @@
+package storage
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Task is a row of the table tasks: one run of a kind for an app.
+type Task struct {
+	ID          uuid.UUID
+	App         string
+	Name        string
+	Kind        string
+	Params      json.RawMessage
+	MaxRejected *int64 // nil: no limit
+	Exclusive   bool
+	Gated       bool // waits for a place on its application
+	Parent      *uuid.UUID
+	Attempt     int
+	CreatedBy   string
+
+	State      string
+	Version    int64
+	CreatedAt  time.Time
+	StartedAt  *time.Time
+	FinishedAt *time.Time
+
+	Step              string
+	Fence             int64
+	DueAt             *time.Time
+	DeadlineAt        *time.Time
+	Tries             int
+	JobID             *int64
+	LeaseBy           *string
+	LeaseUntil        *time.Time
+	Work              json.RawMessage
+	Verdict           json.RawMessage
+	CancelRequestedAt *time.Time
+	CancelRequestedBy *string
+
+	Percent int
+	Message string
+	ETA     *time.Time `db:"eta"`
+
+	RemoteIntentAt *time.Time
+	RemoteJobID    *string
+	RemoteStatus   *string
+	RemoteURL      *string `db:"remote_url"`
+
+	ErrorCode    *string
+	ErrorMessage *string
+	ErrorDetail  *string
+	Result       json.RawMessage
+
+	Input            string // none, archive, inbound or deleted
+	InputSize        int64
+	Outputs          []Output
+	OutputsExpireAt  *time.Time
+	OutputsDeletedAt *time.Time
+
+	LogSize int64
+}
+
+// Output is a file that a task leaves in its folder outbound/.
+type Output struct {
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`   // bytes
+	SHA256 string `json:"sha256"` // hexadecimal
+}
+
+// Final reports whether the task has ended.
+func (t *Task) Final() bool { return t.FinishedAt != nil }
+
+// Folder is the task's folder in the file storage: <app>/<name>/<id>.
+func (t *Task) Folder() string {
+	return t.App + "/" + t.Name + "/" + t.ID.String()
+}
+
+// Archive is the key under which the task's archive lies until it is extracted.
+func (t *Task) Archive() string { return ArchiveKey(t.ID) }
+
+// ArchiveKey is the key under which the archive of the task id lies. It is outside the task's
+// folder, so that bytes of a request that never became a task are found in one place.
+func ArchiveKey(id uuid.UUID) string { return "archives/" + id.String() + ".zip" }
+
+// taskColumns is every column of tasks but log, which may be large and is read on its own.
+const taskColumns = `id, app, name, kind, params, max_rejected, exclusive, gated, parent, attempt, created_by,
+	state, version, created_at, started_at, finished_at,
+	step, fence, due_at, deadline_at, tries, job_id, lease_by, lease_until, work, verdict,
+	cancel_requested_at, cancel_requested_by, percent, message, eta,
+	remote_intent_at, remote_job_id, remote_status, remote_url,
+	error_code, error_message, error_detail, result,
+	input, input_size, outputs, outputs_expire_at, outputs_deleted_at, log_size`
+
+// scanTask reads the columns of taskColumns, in their order.
+func scanTask(row pgx.CollectableRow) (Task, error) {
+	var t Task
+	err := row.Scan(&t.ID, &t.App, &t.Name, &t.Kind, &t.Params, &t.MaxRejected, &t.Exclusive, &t.Gated, &t.Parent, &t.Attempt, &t.CreatedBy,
+		&t.State, &t.Version, &t.CreatedAt, &t.StartedAt, &t.FinishedAt,
+		&t.Step, &t.Fence, &t.DueAt, &t.DeadlineAt, &t.Tries, &t.JobID, &t.LeaseBy, &t.LeaseUntil, &t.Work, &t.Verdict,
+		&t.CancelRequestedAt, &t.CancelRequestedBy, &t.Percent, &t.Message, &t.ETA,
+		&t.RemoteIntentAt, &t.RemoteJobID, &t.RemoteStatus, &t.RemoteURL,
+		&t.ErrorCode, &t.ErrorMessage, &t.ErrorDetail, &t.Result,
+		&t.Input, &t.InputSize, &t.Outputs, &t.OutputsExpireAt, &t.OutputsDeletedAt, &t.LogSize)
+	return t, err
+}
+
+// InsertTask stores a new task, due at once.
+func InsertTask(ctx context.Context, tx pgx.Tx, t *Task) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO tasks (id, app, name, kind, params, max_rejected, exclusive, gated, parent, attempt, created_by,
+			created_at, step, due_at, deadline_at, job_id, work, message, input, input_size)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $19, $8, $9, $10, $11, $12, $11, $13, $14, $15, $16, $17, $18)`,
+		t.ID, t.App, t.Name, t.Kind, t.Params, t.MaxRejected, t.Exclusive, t.Parent, t.Attempt, t.CreatedBy,
+		t.CreatedAt, t.Step, t.DeadlineAt, t.JobID, t.Work, t.Message, t.Input, t.InputSize, t.Gated)
+	if violates(err, codeForeignKeyViolation) {
+		return fmt.Errorf("app %s: %w", t.App, ErrNotFound)
+	}
+	return err
+}
+
+// Task returns one task, or ErrNotFound.
+func (d *DB) Task(ctx context.Context, id uuid.UUID) (Task, error) {
+	return loadTask(ctx, d.Pool, id)
+}
+
+func loadTask(ctx context.Context, q Querier, id uuid.UUID) (Task, error) {
+	rows, err := q.Query(ctx, `SELECT `+taskColumns+` FROM tasks WHERE id = $1`, id)
+	if err != nil {
+		return Task{}, err
+	}
+	t, err := pgx.CollectExactlyOneRow(rows, scanTask)
+	return t, notFound(err, "task", id)
+}
+
+// Tasks returns those of the given tasks that exist, in no order.
+func (d *DB) Tasks(ctx context.Context, ids []uuid.UUID) ([]Task, error) {
+	rows, err := d.Pool.Query(ctx, `SELECT `+taskColumns+` FROM tasks WHERE id = ANY($1)`, ids)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scanTask)
+}
+
+// TaskFilter selects tasks; empty fields select all.
+type TaskFilter struct {
+	App, Kind, Name string
+	States          []string
+	Before          *uuid.UUID // only tasks made before this one
+	Limit           int        // at most so many
+}
+
+// ListTasks returns the tasks that f selects, newest first.
+func (d *DB) ListTasks(ctx context.Context, f TaskFilter) ([]Task, error) {
+	var where []string
+	args := pgx.NamedArgs{"limit": f.Limit}
+	add := func(condition, name string, value any) {
+		where = append(where, condition)
+		args[name] = value
+	}
+	if f.App != "" {
+		add("app = @app", "app", f.App)
+	}
+	if f.Kind != "" {
+		add("kind = @kind", "kind", f.Kind)
+	}
+	if f.Name != "" {
+		add("name = @name", "name", f.Name)
+	}
+	if len(f.States) > 0 {
+		add("state = ANY(@states)", "states", f.States)
+	}
+	if f.Before != nil {
+		add("id < @before", "before", *f.Before)
+	}
+	sql := `SELECT ` + taskColumns + ` FROM tasks`
+	if len(where) > 0 {
+		sql += ` WHERE ` + strings.Join(where, ` AND `)
+	}
+	rows, err := d.Pool.Query(ctx, sql+` ORDER BY id DESC LIMIT @limit`, args)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scanTask)
+}
+
+// DeleteTask removes a final task's row, and with it its log. ErrConflict if it is not final,
+// ErrNotFound if there is none.
+func DeleteTask(ctx context.Context, tx pgx.Tx, id uuid.UUID) error {
+	tag, err := tx.Exec(ctx, `DELETE FROM tasks WHERE id = $1 AND finished_at IS NOT NULL`, id)
+	if err != nil || tag.RowsAffected() == 1 {
+		return err
+	}
+	if _, err := loadTask(ctx, tx, id); err != nil {
+		return err
+	}
+	return ErrConflict
+}
+
+// RequestCancel marks an open task to be cancelled and returns it as it then is. ErrConflict if
+// it is final, ErrNotFound if there is none. A second request changes nothing.
+func RequestCancel(ctx context.Context, tx pgx.Tx, id uuid.UUID, by string) (Task, error) {
+	rows, err := tx.Query(ctx, `
+		UPDATE tasks
+		SET cancel_requested_at = coalesce(cancel_requested_at, now()),
+			cancel_requested_by = coalesce(cancel_requested_by, $2),
+			message = CASE WHEN cancel_requested_at IS NULL THEN 'Cancelling' ELSE message END,
+			version = version + 1
+		WHERE id = $1 AND finished_at IS NULL
+		RETURNING `+taskColumns, id, by)
+	if err != nil {
+		return Task{}, err
+	}
+	t, err := pgx.CollectExactlyOneRow(rows, scanTask)
+	if err == nil {
+		return t, nil
+	}
+	if err := notFound(err, "task", id); err != nil {
+		if _, missing := loadTask(ctx, tx, id); missing != nil {
+			return Task{}, missing
+		}
+	}
+	return Task{}, ErrConflict
+}
+
+// TypicalSeconds returns how long the last twenty successful runs of the same work took: their
+// median and the longest, in seconds. ok is false when there were none.
+func (d *DB) TypicalSeconds(ctx context.Context, app, kind, name string) (median, longest float64, ok bool, err error) {
+	var m, l *float64
+	err = d.Pool.QueryRow(ctx, `
+		SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY s), max(s) FROM (
+			SELECT extract(epoch FROM finished_at - started_at) AS s
+			FROM tasks
+			WHERE app = $1 AND kind = $2 AND name = $3 AND state = 'succeeded'
+			ORDER BY id DESC LIMIT 20) AS recent`, app, kind, name).Scan(&m, &l)
+	if err != nil || m == nil {
+		return 0, 0, false, err
+	}
+	return *m, *l, true, nil
+}
+
+// Versions returns the versions of those of the given tasks that exist.
+func (d *DB) Versions(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]int64, error) {
+	rows, err := d.Pool.Query(ctx, `SELECT id, version FROM tasks WHERE id = ANY($1)`, ids)
+	if err != nil {
+		return nil, err
+	}
+	versions := make(map[uuid.UUID]int64, len(ids))
+	var id uuid.UUID
+	var version int64
+	_, err = pgx.ForEachRow(rows, []any{&id, &version}, func() error {
+		versions[id] = version
+		return nil
+	})
+	return versions, err
+}

@@ -1,0 +1,190 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	wakeChannel = "longhaul_tasks"
+	// wakeEvery is how long changes are collected before one notification carries them all. A
+	// NOTIFY takes a lock that all others wait for, so it is sent after the commit and rarely.
+	wakeEvery = 20 * time.Millisecond
+	// wakeBatch ids make a payload of 7.5 kB; Postgres takes less than 8,000 bytes.
+	wakeBatch = 200
+)
+
+// Wakes carries word of changed tasks between the processes on one database, and shows the
+// other processes that this one lives: its connection holds an advisory lock named after the
+// process, which Postgres frees the moment the process dies.
+type Wakes struct {
+	// Changed is called with the ids that other processes changed. It must not block.
+	Changed func(ids []uuid.UUID)
+	// Lost is called when notifications may have been missed: at every new connection.
+	Lost func()
+
+	process   string
+	pool      *pgxpool.Pool
+	logger    *slog.Logger
+	listening atomic.Bool
+
+	mu      sync.Mutex
+	pending map[uuid.UUID]struct{}
+	kick    chan struct{}
+}
+
+// NewWakes makes the carrier for the process with the given id. Run starts it.
+func NewWakes(pool *pgxpool.Pool, process string, logger *slog.Logger) *Wakes {
+	return &Wakes{
+		Changed: func([]uuid.UUID) {},
+		Lost:    func() {},
+		process: process,
+		pool:    pool,
+		logger:  logger,
+		pending: make(map[uuid.UUID]struct{}),
+		kick:    make(chan struct{}, 1),
+	}
+}
+
+// Listening reports whether changes made by other processes arrive at present.
+func (w *Wakes) Listening() bool { return w.listening.Load() }
+
+// Send tells the other processes that a task changed, within some 20 ms. Call it after the
+// commit: a reader woken earlier would see the old row.
+func (w *Wakes) Send(id uuid.UUID) {
+	w.mu.Lock()
+	w.pending[id] = struct{}{}
+	w.mu.Unlock()
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Run listens and sends until ctx ends. Lost connections are made anew. ready is called each
+// time the process is known to the others as alive.
+func (w *Wakes) Run(ctx context.Context, ready func()) {
+	var both sync.WaitGroup
+	both.Go(func() { w.sendAll(ctx) })
+	both.Go(func() {
+		for ctx.Err() == nil {
+			if err := w.listen(ctx, ready); err != nil && ctx.Err() == nil {
+				w.logger.WarnContext(ctx, "wakes: lost the listening connection", "error", err)
+				sleep(ctx, time.Second)
+			}
+		}
+	})
+	both.Wait()
+}
+
+// listen holds one connection until it fails or ctx ends.
+func (w *Wakes) listen(ctx context.Context, ready func()) error {
+	conn, err := pgx.ConnectConfig(ctx, w.pool.Config().ConnConfig.Copy())
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is left to lose on this connection
+	if _, err := conn.Exec(ctx, `SELECT pg_advisory_lock(hashtextextended($1, 0))`, processLock(w.process)); err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, `LISTEN `+wakeChannel); err != nil {
+		return err
+	}
+	w.listening.Store(true)
+	defer w.listening.Store(false)
+	ready()
+	w.Lost()
+	for {
+		n, err := conn.WaitForNotification(ctx)
+		if err != nil {
+			return err
+		}
+		w.receive(n.Payload)
+	}
+}
+
+// receive reads a payload: the sender's process id and the changed tasks, parted by spaces.
+func (w *Wakes) receive(payload string) {
+	words := strings.Fields(payload)
+	if len(words) < 2 || words[0] == w.process {
+		return
+	}
+	ids := make([]uuid.UUID, 0, len(words)-1)
+	for _, word := range words[1:] {
+		if id, err := uuid.Parse(word); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	w.Changed(ids)
+}
+
+// sendAll sends what is pending, at most once in wakeEvery.
+func (w *Wakes) sendAll(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.kick:
+		}
+		for {
+			batch := w.take()
+			if len(batch) == 0 {
+				break
+			}
+			if err := w.notify(ctx, batch); err != nil && !errors.Is(err, context.Canceled) {
+				// The others look for themselves every few seconds, so a lost word is late, not lost.
+				w.logger.WarnContext(ctx, "wakes: notify", "error", err)
+			}
+		}
+		sleep(ctx, wakeEvery)
+	}
+}
+
+// take removes up to wakeBatch pending ids.
+func (w *Wakes) take() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	batch := make([]string, 0, min(len(w.pending), wakeBatch))
+	for id := range w.pending {
+		if len(batch) == wakeBatch {
+			break
+		}
+		batch = append(batch, id.String())
+		delete(w.pending, id)
+	}
+	return batch
+}
+
+func (w *Wakes) notify(ctx context.Context, batch []string) error {
+	return pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
+		// Nothing is written that must survive, so the commit need not wait for the disk.
+		sql := `SET LOCAL synchronous_commit = off`
+		if _, err := tx.Exec(ctx, sql); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `SELECT pg_notify($1, $2)`, wakeChannel, w.process+" "+strings.Join(batch, " "))
+		return err
+	})
+}
+
+// processLock names the advisory lock that a living process holds.
+func processLock(process string) string { return "longhaul process " + process }
+
+// sleep waits for d or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
