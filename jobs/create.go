@@ -219,7 +219,7 @@ func (e *Engine) insert(ctx context.Context, d *Draft) (uuid.UUID, error) {
 			return err
 		}
 		task.JobID = &inserted.Job.ID
-		if err := storage.InsertTask(ctx, tx, task); err != nil {
+		if err := storage.InsertTask(ctx, tx, task, d.by.audit("task.create", task)); err != nil {
 			return err
 		}
 		if d.key != nil {
@@ -231,10 +231,7 @@ func (e *Engine) insert(ctx context.Context, d *Draft) (uuid.UUID, error) {
 			}
 		}
 		committing = true
-		return storage.InsertAudit(ctx, tx, storage.Audit{
-			Actor: d.by.Name, Action: "task.create", App: task.App, Object: task.ID.String(),
-			Address: d.by.Address, RequestID: d.by.RequestID,
-		})
+		return nil
 	})
 	switch {
 	case errors.Is(err, errNotMade):

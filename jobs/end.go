@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"longhaul/storage"
 )
@@ -206,20 +205,22 @@ func (e *Engine) finish(ctx context.Context, job *river.Job[stepArgs], r *Run, v
 		task.Percent = 100
 	}
 	r.Logf("Ended as %s: %s", v.State, task.Message)
-	err := e.db.InTx(ctx, func(tx pgx.Tx) error {
-		if task.Gated {
-			if err := e.letIn(ctx, tx, r); err != nil {
-				return err
-			}
-		}
-		if err := storage.FinishTask(ctx, tx, task, r.log.String(), e.KeepOutputs); err != nil {
-			return err
-		}
-		_, err := river.JobCompleteTx[*riverpgxv5.Driver](ctx, tx, job)
-		return err
-	})
+	err := e.commitEnd(ctx, r, job.ID)
 	if err == nil {
 		e.changed(task.ID)
 	}
 	return err
+}
+
+// commitEnd writes the end in one transaction; one that frees a place wakes who waits for it.
+func (e *Engine) commitEnd(ctx context.Context, r *Run, done int64) error {
+	if !r.Task.Gated {
+		return storage.FinishTask(ctx, e.db.Pool, r.Task, r.log.String(), e.KeepOutputs, done)
+	}
+	return e.db.InTx(ctx, func(tx pgx.Tx) error {
+		if err := e.letIn(ctx, tx, r); err != nil {
+			return err
+		}
+		return storage.FinishTask(ctx, tx, r.Task, r.log.String(), e.KeepOutputs, done)
+	})
 }

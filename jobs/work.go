@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"longhaul/oracle"
 	"longhaul/storage"
@@ -215,11 +214,7 @@ func (e *Engine) save(ctx context.Context, job *river.Job[stepArgs], r *Run, nex
 				return err
 			}
 		}
-		if err := e.saveStep(ctx, tx, r, after); err != nil {
-			return err
-		}
-		_, err := river.JobCompleteTx[*riverpgxv5.Driver](ctx, tx, job)
-		return err
+		return e.saveStep(ctx, tx, r, after, job.ID)
 	})
 	if err != nil {
 		return err
@@ -233,7 +228,7 @@ func (e *Engine) save(ctx context.Context, job *river.Job[stepArgs], r *Run, nex
 
 // saveStep writes the row and the River job that wakes it after a while, or at once when its
 // cancellation was asked for meanwhile.
-func (e *Engine) saveStep(ctx context.Context, tx pgx.Tx, r *Run, after time.Duration) error {
+func (e *Engine) saveStep(ctx context.Context, tx pgx.Tx, r *Run, after time.Duration, done int64) error {
 	due := e.now().Add(after)
 	r.Task.DueAt = &due
 	r.Task.Percent = min(r.Task.Percent, 99)
@@ -241,7 +236,7 @@ func (e *Engine) saveStep(ctx context.Context, tx pgx.Tx, r *Run, after time.Dur
 	if r.Task.JobID, err = e.schedule(ctx, tx, r.Task.ID, due); err != nil {
 		return err
 	}
-	if err := storage.SaveStep(ctx, tx, r.Task, r.log.String()); err != nil {
+	if err := storage.SaveStep(ctx, tx, r.Task, r.log.String(), done); err != nil {
 		return err
 	}
 	if r.Task.CancelRequestedAt == nil || after <= 0 {

@@ -107,7 +107,6 @@ CREATE INDEX tasks_by_app ON tasks (app, id DESC);
 CREATE INDEX tasks_by_name ON tasks (app, kind, name, id DESC);
 -- The gate and the sweeps ask only about a few rows; these hold nothing else.
 CREATE INDEX tasks_open ON tasks (app, id) WHERE finished_at IS NULL;
-CREATE INDEX tasks_due ON tasks (due_at) WHERE finished_at IS NULL;
 CREATE INDEX tasks_input_kept ON tasks (finished_at) WHERE finished_at IS NOT NULL AND input = 'inbound';
 CREATE INDEX tasks_outputs_kept ON tasks (outputs_expire_at)
     WHERE outputs_expire_at IS NOT NULL AND outputs_deleted_at IS NULL;

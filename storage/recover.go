@@ -76,7 +76,7 @@ func (d *DB) Unwoken(ctx context.Context, grace time.Duration, limit int) ([]uui
 func SetWaker(ctx context.Context, tx pgx.Tx, id uuid.UUID, job int64) (bool, error) {
 	tag, err := tx.Exec(ctx, `
 		UPDATE tasks SET job_id = $2, due_at = least(due_at, now())
-		WHERE id = $1 AND finished_at IS NULL`, id, job)
+		WHERE id = $1 AND state IN ('queued', 'running')`, id, job)
 	return tag.RowsAffected() == 1, err
 }
 

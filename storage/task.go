@@ -111,14 +111,18 @@ func scanTask(row pgx.CollectableRow) (Task, error) {
 	return t, err
 }
 
-// InsertTask stores a new task, due at once.
-func InsertTask(ctx context.Context, tx pgx.Tx, t *Task) error {
-	_, err := tx.Exec(ctx, `
+// InsertTask stores a new task, due at once, and the audit line about it. ErrNotFound if its app
+// is gone.
+func InsertTask(ctx context.Context, tx pgx.Tx, t *Task, line Audit) error {
+	var batch pgx.Batch
+	batch.Queue(`
 		INSERT INTO tasks (id, app, name, kind, params, max_rejected, exclusive, gated, parent, attempt, created_by,
 			created_at, step, due_at, deadline_at, job_id, work, message, input, input_size)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $19, $8, $9, $10, $11, $12, $11, $13, $14, $15, $16, $17, $18)`,
-		t.ID, t.App, t.Name, t.Kind, t.Params, t.MaxRejected, t.Exclusive, t.Parent, t.Attempt, t.CreatedBy,
-		t.CreatedAt, t.Step, t.DeadlineAt, t.JobID, t.Work, t.Message, t.Input, t.InputSize, t.Gated)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $12, $14, $15, $16, $17, $18, $19)`,
+		t.ID, t.App, t.Name, t.Kind, t.Params, t.MaxRejected, t.Exclusive, t.Gated, t.Parent, t.Attempt, t.CreatedBy,
+		t.CreatedAt, t.Step, t.DeadlineAt, t.JobID, t.Work, t.Message, t.Input, t.InputSize)
+	batch.Queue(insertAudit, line.values()...)
+	err := tx.SendBatch(ctx, &batch).Close()
 	if violates(err, codeForeignKeyViolation) {
 		return fmt.Errorf("app %s: %w", t.App, ErrNotFound)
 	}
@@ -212,7 +216,7 @@ func RequestCancel(ctx context.Context, tx pgx.Tx, id uuid.UUID, by string) (Tas
 			cancel_requested_by = coalesce(cancel_requested_by, $2),
 			message = CASE WHEN cancel_requested_at IS NULL THEN 'Cancelling' ELSE message END,
 			version = version + 1
-		WHERE id = $1 AND finished_at IS NULL
+		WHERE id = $1 AND state IN ('queued', 'running')
 		RETURNING `+taskColumns, id, by)
 	if err != nil {
 		return Task{}, err
