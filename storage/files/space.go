@@ -1,0 +1,39 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrFull is wrapped by the error of a call that found no room: the disk is
+// full, or the quota of the process's user is used up. HTTP calls it 507.
+var ErrFull = errors.New("no space left for files")
+
+// IsFull reports whether err says that there was no room, also when it comes
+// from writing into a folder opened with [Folder.MakeSub].
+func IsFull(err error) bool {
+	return errors.Is(err, ErrFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// asFull adds ErrFull to an error of the operating system that means it.
+func asFull(err error) error {
+	if IsFull(err) && !errors.Is(err, ErrFull) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
+}
+
+// Available returns the bytes that this process's user may still write to the
+// disk of the folder. It is what the file system says now; others write too.
+func (f *Folder) Available() (int64, error) {
+	var st unix.Statfs_t
+	err := withFolder(f.root, func(d *os.File) error { return unix.Fstatfs(int(d.Fd()), &st) })
+	if err != nil {
+		return 0, fmt.Errorf("ask for free disk space: %w", err)
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:gosec // file systems are smaller than 8 EiB
+}

@@ -1,0 +1,57 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// Swept says what a sweep removed.
+type Swept struct {
+	Files int
+	Bytes int64
+}
+
+// Sweep removes the unfinished files to which nothing was written for the given
+// time: what a crash or a client that went away has left. A writer whose file is
+// taken from it this way fails at Commit. What cannot be removed is told in the
+// error; the rest is removed all the same.
+func (f *Folder) Sweep(idle time.Duration) (Swept, error) {
+	in, err := f.walk(Incoming, true)
+	if err != nil {
+		return Swept{}, fmt.Errorf("sweep unfinished files: %w", err)
+	}
+	swept, err := sweep(in, time.Now().Add(-idle))
+	if err = closeAfter(in, err); err != nil {
+		return swept, fmt.Errorf("sweep unfinished files: %w", err)
+	}
+	return swept, nil
+}
+
+func sweep(in *os.Root, before time.Time) (Swept, error) {
+	entries, err := fs.ReadDir(in.FS(), ".")
+	if err != nil {
+		return Swept{}, err
+	}
+	var swept Swept
+	var errs []error
+	for _, e := range entries {
+		st, err := e.Info()
+		if err == nil && st.ModTime().After(before) {
+			continue
+		}
+		if err == nil {
+			err = in.RemoveAll(e.Name())
+		}
+		switch {
+		case err == nil:
+			swept.Files++
+			swept.Bytes += st.Size()
+		case !errors.Is(err, fs.ErrNotExist): // committed or aborted meanwhile
+			errs = append(errs, err)
+		}
+	}
+	return swept, errors.Join(errs...)
+}
