@@ -67,7 +67,8 @@ func New(config Config) *Server {
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.sessions = scs.New()
-	s.sessions.Store = pgxstore.NewWithCleanupInterval(s.db.Pool, time.Hour)
+	// Without the store's own cleanup, which cannot be stopped safely; the engine sweeps.
+	s.sessions.Store = pgxstore.NewWithCleanupInterval(s.db.Pool, 0)
 	s.sessions.Lifetime = 30 * 24 * time.Hour
 	s.sessions.Cookie.Name = "longhaul"
 	s.sessions.Cookie.SameSite = http.SameSiteLaxMode
@@ -84,12 +85,7 @@ func New(config Config) *Server {
 func (s *Server) Handler() http.Handler { return s.echo }
 
 // Stop ends the requests that wait for changes, so that the HTTP server can shut down.
-func (s *Server) Stop() {
-	s.stop()
-	if store, ok := s.sessions.Store.(*pgxstore.PostgresStore); ok {
-		store.StopCleanup()
-	}
-}
+func (s *Server) Stop() { s.stop() }
 
 // routes lists every address by who may ask for it.
 func (s *Server) routes() {
@@ -157,6 +153,7 @@ type request struct {
 	id     string
 	caller jobs.Caller
 	http   *http.Request
+	failed *Problem // what huma answered for an error of a handler
 }
 
 // requestOf returns the request that ctx belongs to.

@@ -55,7 +55,7 @@ type Draft struct {
 }
 
 // namePattern is what a task's name may be: a name of a saved job, usable as a folder.
-var namePattern = regexp.MustCompile(`^[^\x00-\x1f\x7f/\\:*?"<>|]+$`)
+var namePattern = regexp.MustCompile(`^[^\p{Cc}/\\:*?"<>|]+$`)
 
 // checkName refuses names that cannot be folders.
 func checkName(name string) error {

@@ -84,6 +84,7 @@ func (e *Engine) SweepFiles(ctx context.Context) {
 		{"archives", e.sweepArchives},
 		{"partial_uploads", e.sweepPartial},
 		{"idempotency_keys", e.sweepKeys},
+		{"sessions", e.sweepSessions},
 	}
 	for _, s := range sweeps {
 		count, bytes, err := s.do(ctx)
@@ -190,6 +191,11 @@ func (e *Engine) sweepPartial(context.Context) (count, bytes int64, err error) {
 
 func (e *Engine) sweepKeys(ctx context.Context) (count, bytes int64, err error) {
 	count, err = e.db.OldIdempotencyKeys(ctx, idempotencyAge, 1000)
+	return count, 0, err
+}
+
+func (e *Engine) sweepSessions(ctx context.Context) (count, bytes int64, err error) {
+	count, err = e.db.ExpiredSessions(ctx, 1000)
 	return count, 0, err
 }
 

@@ -22,8 +22,10 @@ const (
 	leaseFor = 30 * time.Second
 	// maxTries is how often a step is tried that fails for no reason we know.
 	maxTries = 8
-	// maxCrashes is how often a step may end the whole process before its task is given up.
-	maxCrashes = 10
+	// maxCrashes is how often a step may be in hand when its process dies before its task is given
+	// up: a step that kills the process must not do so for ever. It is generous, because a process
+	// that is killed for other reasons takes innocent steps with it.
+	maxCrashes = 25
 	// early is how much before its time a task may be woken, for clocks that differ.
 	early = 2 * time.Second
 )

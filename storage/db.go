@@ -15,6 +15,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict says that the record is not in a state, or not at a version, that allows the change.
 	ErrConflict = errors.New("conflict")
+	// ErrText says that a text cannot be stored: it holds a zero byte or broken UTF-8.
+	ErrText = errors.New("text with a zero byte or broken UTF-8")
 	// ErrStale says that another worker has taken over the task: nothing was written.
 	ErrStale = errors.New("stale: another worker has taken over this task")
 )
@@ -59,8 +61,16 @@ func violates(err error, code string) bool {
 	return errors.As(err, &pg) && pg.Code == code
 }
 
+// IsText reports whether err is Postgres's refusal of a text: see ErrText. Every query that is
+// given a stranger's text can end so.
+func IsText(err error) bool {
+	return violates(err, codeNotInRepertoire) || violates(err, codeUntranslatable)
+}
+
 // SQLSTATE codes, from the PostgreSQL manual's appendix A.
 const (
 	codeUniqueViolation     = "23505"
 	codeForeignKeyViolation = "23503"
+	codeNotInRepertoire     = "22021" // a byte that the encoding does not have, in a text
+	codeUntranslatable      = "22P05" // \u0000, in JSON
 )

@@ -68,6 +68,13 @@ func (d *DB) OldIdempotencyKeys(ctx context.Context, age time.Duration, limit in
 	return tag.RowsAffected(), err
 }
 
+// ExpiredSessions deletes up to limit browser sessions that have run out and returns how many.
+func (d *DB) ExpiredSessions(ctx context.Context, limit int) (int64, error) {
+	tag, err := d.Pool.Exec(ctx, `
+		DELETE FROM sessions WHERE token IN (SELECT token FROM sessions WHERE expiry < now() LIMIT $1)`, limit)
+	return tag.RowsAffected(), err
+}
+
 // NeededArchives returns those of ids that are tasks whose archive is not extracted yet. The
 // sweep of left-over archives asks it before it deletes one.
 func (d *DB) NeededArchives(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]bool, error) {

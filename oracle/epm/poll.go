@@ -16,7 +16,7 @@ import (
 func (c *Client) follow(ctx context.Context, call oracle.Call, started envelope) (envelope, error) {
 	poll := oracle.Call{Op: call.Op, Method: http.MethodGet}
 	limit := time.Now().Add(c.opts.PollLimit)
-	wait := c.opts.PollInterval / 8
+	wait := c.opts.PollInterval / 40
 	last := started
 	for {
 		if next := last.Links.Find("Job Status"); next != "" {

@@ -86,9 +86,9 @@ func (e *environment) href(r *http.Request, path string) string {
 	return href
 }
 
-// planningLink is a link of the Planning API.
-func (e *environment) planningLink(r *http.Request, rel, method, path string) object {
-	return object{"rel": rel, "href": e.href(r, path), "action": method}
+// planningLink is a link of the Planning API. All of them are to be got.
+func (e *environment) planningLink(r *http.Request, rel, path string) object {
+	return object{"rel": rel, "href": e.href(r, path), "action": http.MethodGet}
 }
 
 // collection is a collection of the Planning API.
@@ -96,7 +96,7 @@ func (e *environment) collection(r *http.Request, items []object) object {
 	if items == nil {
 		items = []object{}
 	}
-	return object{"items": items, "type": "HP", "links": []object{e.planningLink(r, "self", http.MethodGet, e.selfPath(r))}}
+	return object{"items": items, "type": "HP", "links": []object{e.planningLink(r, "self", e.selfPath(r))}}
 }
 
 // selfPath is the address asked for, without prefix and query.

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -73,9 +74,7 @@ func newApplication(as applicationSeed) *application {
 		owner:     map[string]*dimension{},
 		variables: map[string]map[string]string{allCubes: {}},
 	}
-	for name, value := range as.Variables {
-		a.variables[allCubes][name] = value
-	}
+	maps.Copy(a.variables[allCubes], as.Variables)
 	return a
 }
 

@@ -9,7 +9,7 @@ import (
 // as fast; durations of jobs are measured on it, time stamps in answers are
 // real.
 type clock struct {
-	real func() time.Time
+	realNow func() time.Time
 
 	mu       sync.Mutex
 	realBase time.Time
@@ -17,9 +17,9 @@ type clock struct {
 	speed    float64
 }
 
-func newClock(real func() time.Time, speed float64) *clock {
-	now := real()
-	return &clock{real: real, realBase: now, simBase: now, speed: speed}
+func newClock(realNow func() time.Time, speed float64) *clock {
+	now := realNow()
+	return &clock{realNow: realNow, realBase: now, simBase: now, speed: speed}
 }
 
 // now returns the simulated time.
@@ -30,7 +30,7 @@ func (c *clock) now() time.Time {
 }
 
 func (c *clock) nowLocked() time.Time {
-	elapsed := c.real().Sub(c.realBase)
+	elapsed := c.realNow().Sub(c.realBase)
 	return c.simBase.Add(time.Duration(float64(elapsed) * c.speed))
 }
 
@@ -38,7 +38,7 @@ func (c *clock) nowLocked() time.Time {
 func (c *clock) setSpeed(speed float64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.simBase, c.realBase = c.nowLocked(), c.real()
+	c.simBase, c.realBase = c.nowLocked(), c.realNow()
 	c.speed = speed
 }
 

@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,9 +14,7 @@ import (
 func (c *client) exported(parameters map[string]any) [][]string {
 	c.t.Helper()
 	all := map[string]any{"exportFileName": "out.zip"}
-	for name, value := range parameters {
-		all[name] = value
-	}
+	maps.Copy(all, parameters)
 	c.wantState(c.run("EXPORT_DATA", "exportActuals", all), 0, "Data export was successful")
 	return unpack(c.t, c.stored("out.zip"))["exportActuals.csv"]
 }
@@ -119,7 +118,6 @@ func TestImportDataRejects(t *testing.T) {
 
 func TestDataImportsThatFail(t *testing.T) {
 	t.Parallel()
-	c := newClient(t)
 	for name, each := range map[string]struct {
 		file, content string
 		want          string
@@ -134,10 +132,13 @@ func TestDataImportsThatFail(t *testing.T) {
 		"no ZIP":         {"x.zip", "x", "not a valid ZIP"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newClient(t)
 			c.put(each.file, []byte(each.content))
 			c.wantState(c.run("IMPORT_DATA", "importActuals", map[string]any{"importFileName": each.file}), 1, each.want)
 		})
 	}
+	c := newClient(t)
 	c.wantState(c.run("IMPORT_DATA", "importActuals", map[string]any{"importFileName": "inbox/none.csv"}), 1, "File inbox/none.csv does not exist.")
 }
 

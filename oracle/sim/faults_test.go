@@ -244,7 +244,8 @@ func TestParseFault(t *testing.T) {
 	for text, want := range map[string]sim.Fault{
 		"reset": {Kind: sim.FaultReset},
 		"status path=/files/list method=GET status=503 body=html retry_after=3 skip=1 count=2 probability=0.5": {
-			Kind: sim.FaultStatus, Path: "/files/list", Method: "GET", Status: 503, Body: "html", RetryAfter: 3, Skip: 1, Count: 2, Probability: 0.5},
+			Kind: sim.FaultStatus, Path: "/files/list", Method: "GET", Status: 503, Body: "html", RetryAfter: 3, Skip: 1, Count: 2, Probability: 0.5,
+		},
 		"slow_body bytes_per_second=10":                     {Kind: sim.FaultSlowBody, BytesPerSecond: 10},
 		"truncate bytes=10":                                 {Kind: sim.FaultTruncate, Bytes: 10},
 		"slow delay=1.5s":                                   {Kind: sim.FaultSlow, Delay: "1.5s"},

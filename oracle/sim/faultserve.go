@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// serve answers a request through next, with the faults that strike it.
-func (s *faultSet) serve(w http.ResponseWriter, r *http.Request, entry *Request, next http.HandlerFunc) {
+// serve answers a request through next, with the faults that strike it. It
+// reports whether the connection has to be reset in place of an answer.
+func (s *faultSet) serve(w http.ResponseWriter, r *http.Request, entry *Request, next http.HandlerFunc) (reset bool) {
 	for _, fault := range s.strikeRequest(r) {
 		entry.Fault = fault.Kind
 		switch fault.Kind {
@@ -26,18 +27,19 @@ func (s *faultSet) serve(w http.ResponseWriter, r *http.Request, entry *Request,
 			writeMaintenance(w)
 		case FaultReset:
 			_, _ = io.CopyN(io.Discard, r.Body, fault.Bytes) // however much there is
-			resetConnection(w)
+			return true
 		case FaultLostAnswer:
 			next(&discardedAnswer{header: http.Header{}}, r)
-			resetConnection(w)
+			return true
 		case FaultSlowBody:
 			next(&slowAnswer{ResponseWriter: w, ctx: r.Context(), perSecond: fault.BytesPerSecond}, r)
 		case FaultTruncate:
 			next(&truncatedAnswer{ResponseWriter: w, limit: fault.Bytes}, r)
 		}
-		return
+		return false
 	}
 	next(w, r)
+	return false
 }
 
 func (f Fault) setRetryAfter(w http.ResponseWriter) {

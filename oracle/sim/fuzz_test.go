@@ -20,7 +20,8 @@ func TestParseQ(t *testing.T) {
 		`{download:complete}`: {"download": "complete"},
 		`{"isFirst":true, "chunkSize":14, "fileSize":"9"}`: {"isFirst": "true", "chunkSize": "14", "fileSize": "9"},
 		`{type:"import",importUsers:false,userPassword:a b}`: {
-			"type": "import", "importUsers": "false", "userPassword": "a b"},
+			"type": "import", "importUsers": "false", "userPassword": "a b",
+		},
 		`{chunkSize:5,isFirst:true,"extDirPath":"inbox/a,b"}`: {"chunkSize": "5", "isFirst": "true", "extDirPath": "inbox/a,b"},
 		`{since:2017-12-10,'x':'y:z'}`:                        {"since": "2017-12-10", "x": "y:z"},
 		`{"a":null}`:                                          {"a": ""},

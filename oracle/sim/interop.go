@@ -231,4 +231,4 @@ func (e *environment) writeProgress(w http.ResponseWriter, r *http.Request, t tr
 }
 
 // transferID is how an interop job id looks: 16 digits.
-func transferID(n uint64) string { return fmt.Sprintf("%016d", 1e15+n%(9e15)) }
+func transferID(n uint64) string { return fmt.Sprintf("%016d", 1e15+n%9e15) }

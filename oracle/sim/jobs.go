@@ -132,7 +132,7 @@ func (c *console) start(j *job, d time.Duration) {
 		}
 	}
 	j.id = c.nextID()
-	j.started = c.clock.real()
+	j.started = c.clock.realNow()
 	j.due = now.Add(d)
 	j.outcome.status = statusProcessing
 	c.all = append(c.all, j)
@@ -227,7 +227,7 @@ func (c *console) end(j *job, result outcome) {
 	j.outcome = result
 	j.working = false
 	j.work = nil
-	j.finished = c.clock.real()
+	j.finished = c.clock.realNow()
 	c.active = slices.DeleteFunc(c.active, func(other *job) bool { return other == j })
 }
 

@@ -122,7 +122,8 @@ func TestParametersThatNameNothingEndTheJob(t *testing.T) {
 	c.wantState(c.run("RULES", "Copy Actual to Forecast", map[string]any{"Entity": `E_111,"E_112"`, "Year": "&CurrYear"}), 0, "")
 	c.wantState(c.run("RULESET", "Month End", nil), 0, "")
 	c.wantState(c.run("Cube Refresh", "Refresh Database", map[string]any{
-		"allowedUsersDuringCubeRefresh": "Administrators", "terminateActiveRequestsBeforeCubeRefresh": "true"}), 0, "")
+		"allowedUsersDuringCubeRefresh": "Administrators", "terminateActiveRequestsBeforeCubeRefresh": "true",
+	}), 0, "")
 }
 
 func TestOnlyOneImportOrRefreshOfAnApplicationAtATime(t *testing.T) {

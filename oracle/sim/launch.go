@@ -135,7 +135,7 @@ func (e *environment) inputBytes(name string) int64 {
 	for _, entry := range archive.File {
 		total += entry.UncompressedSize64
 	}
-	return int64(min(total, math.MaxInt64>>1)) //nolint:gosec // G115: bounded here
+	return int64(min(total, math.MaxInt64>>1))
 }
 
 // openedArchive is a ZIP in the repository, open for reading.

@@ -45,7 +45,7 @@ func (e *environment) memberBody(r *http.Request, a *application, d *dimension, 
 		"parentName": parent, "dimName": d.name,
 		"dataType": strings.ToUpper(dataType), "dataStorage": storages[m.storage], "objectType": 50,
 		"twoPass": strings.EqualFold(m.properties["Two Pass Calculation"], "true"), "type": d.kind,
-		"children": children, "links": []object{e.planningLink(r, "self", http.MethodGet, address)},
+		"children": children, "links": []object{e.planningLink(r, "self", address)},
 	}
 }
 

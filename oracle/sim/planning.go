@@ -94,7 +94,7 @@ func (e *environment) getPlanningVersion(w http.ResponseWriter, r *http.Request)
 func (e *environment) planningVersion(r *http.Request) object {
 	return object{
 		"version": "v3", "lifecycle": "active", "isLatest": e.odd.truth("isLatest", true),
-		"links": []object{e.planningLink(r, "self", http.MethodGet, planningBase+"/v3")},
+		"links": []object{e.planningLink(r, "self", planningBase+"/v3")},
 	}
 }
 

@@ -123,9 +123,9 @@ func (e *environment) jobBody(r *http.Request, j job, fresh bool) object {
 	if result.status == statusError && e.odd.pick("jobStatus", key, 4) {
 		described = "jobStatus"
 	}
-	links := []object{e.planningLink(r, "self", http.MethodGet, jobPath(j))}
+	links := []object{e.planningLink(r, "self", jobPath(j))}
 	if j.detailed() {
-		links = append(links, e.planningLink(r, "job-details", http.MethodGet, jobPath(j)+"/details"))
+		links = append(links, e.planningLink(r, "job-details", jobPath(j)+"/details"))
 	}
 	return object{
 		"status": e.odd.number(key, result.status), "details": e.odd.text(key, result.details),
@@ -204,7 +204,7 @@ func (e *environment) partItem(r *http.Request, j job, part jobPart) object {
 	}
 	if part.childID != 0 {
 		path := jobPath(j) + "/childjobs/" + strconv.Itoa(part.childID) + "/details"
-		item["links"] = []object{e.planningLink(r, "child-job-details", http.MethodGet, path)}
+		item["links"] = []object{e.planningLink(r, "child-job-details", path)}
 	}
 	return item
 }
@@ -249,7 +249,7 @@ func (e *environment) writePage(w http.ResponseWriter, r *http.Request, items []
 		query := r.URL.Query()
 		query.Set("offset", strconv.Itoa(max(0, queryInt(r, "offset", 0))+len(shown)))
 		next := e.selfPath(r) + "?" + query.Encode()
-		body["links"] = append(body["links"].([]object), e.planningLink(r, "next", http.MethodGet, next))
+		body["links"] = append(body["links"].([]object), e.planningLink(r, "next", next))
 	}
 	writeJSON(w, http.StatusOK, body)
 }

@@ -57,7 +57,7 @@ func (a *application) checkPrompt(p prompt, value, cubeName string) error {
 	if p.Dimension == "" {
 		return nil
 	}
-	for _, name := range strings.Split(value, ",") {
+	for name := range strings.SplitSeq(value, ",") {
 		name = strings.Trim(strings.TrimSpace(name), `"`)
 		if variable, ok := strings.CutPrefix(name, "&"); ok {
 			if name, ok = a.variable(cubeName, variable); !ok {

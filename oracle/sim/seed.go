@@ -101,8 +101,7 @@ func loadSeed(name string) (seed, error) {
 	text := embeddedEnvironment
 	if name != "" {
 		var err error
-		// The name is the operator's own setting.
-		if text, err = os.ReadFile(name); err != nil { //nolint:gosec // G304: see above
+		if text, err = os.ReadFile(name); err != nil {
 			return seed{}, fmt.Errorf("environment file: %w", err)
 		}
 	} else {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -124,12 +125,7 @@ func (a *application) expand(c *cube, selection string) (memberSet, error) {
 }
 
 func (c *cube) has(d *dimension) bool {
-	for _, own := range c.dimensions {
-		if own == d {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(c.dimensions, d)
 }
 
 func (s memberSet) add(d *dimension, m *member, function string) {

@@ -110,15 +110,20 @@ func (e *environment) serve(w http.ResponseWriter, r *http.Request) {
 	r.Body = body
 	answer := &recorder{ResponseWriter: w}
 	started := time.Now()
-	// In a deferred call, because a fault may end the handler by a panic.
+	reset := false
+	// In a deferred call, because a fault may end the handler by a panic. The
+	// log is complete before a reset tells the client that all is over.
 	defer func() {
 		entry.Status, entry.BytesIn, entry.BytesOut = answer.status, body.read, answer.written
 		entry.Milliseconds = time.Since(started).Milliseconds()
 		e.requests.add(*entry)
 		e.log.InfoContext(r.Context(), "sim: request", "method", entry.Method, "path", entry.Path,
 			"status", entry.Status, "fault", entry.Fault, "job_id", entry.JobID)
+		if reset {
+			resetConnection(w)
+		}
 	}()
-	e.faults.serve(answer, r.WithContext(withEntry(r.Context(), entry)), entry, e.route)
+	reset = e.faults.serve(answer, r.WithContext(withEntry(r.Context(), entry)), entry, e.route)
 }
 
 // route answers a request that no fault has answered.

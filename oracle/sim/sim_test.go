@@ -343,7 +343,7 @@ func TestEnvironmentFileMistakesAreNamed(t *testing.T) {
 	const application = `{"service":{},"applications":[{"name":"T","dimensions":[{"name":"D","members":[%s]}],"cubes":[%s],"jobs":[%s]}]}`
 	for name, each := range map[string]struct{ text, want string }{
 		"not JSON":         {`{`, "unexpected EOF"},
-		"unknown field":    {`{"applicatons":[]}`, "applicatons"},
+		"unknown field":    {`{"products":[]}`, "products"},
 		"no applications":  {`{"service":{}}`, "no applications"},
 		"indentation":      {fmt.Sprintf(application, `"A","    B"`, "", ""), "indented too far"},
 		"member twice":     {fmt.Sprintf(application, `"A","A"`, "", ""), "named twice"},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -192,7 +193,7 @@ type rejects struct {
 // begin names the file and header that following records belong to. The file
 // is made with the first of them.
 func (x *rejects) begin(entry string, header []string) {
-	x.entry, x.header, x.started = entry, append(header[:len(header):len(header)], "Error Message"), false
+	x.entry, x.header, x.started = entry, append(slices.Clone(header), "Error Message"), false
 }
 
 func (x *rejects) add(record []string, reason string) {
@@ -210,7 +211,7 @@ func (x *rejects) add(record []string, reason string) {
 		record = append(record, "")
 	}
 	if x.err == nil {
-		x.err = x.archive.add(append(record[:len(record):len(record)], reason))
+		x.err = x.archive.add(append(slices.Clone(record), reason))
 	}
 }
 

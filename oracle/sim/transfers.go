@@ -153,7 +153,7 @@ func (t *transfers) end(id string) bool {
 // beginUpload starts an upload in pieces. One of the same name that never
 // ended is dropped when byName, and so are those left lying.
 func (t *transfers) beginUpload(name string, declared int64, s *spool, byName bool) *upload {
-	now := t.clock.real()
+	now := t.clock.realNow()
 	t.mu.Lock()
 	next := &upload{id: t.newID(), name: name, declared: declared, touched: now, spool: s}
 	var dropped []*upload
@@ -208,7 +208,7 @@ func (t *transfers) uploadByName(name string) *upload {
 
 func (t *transfers) touch(u *upload) *upload {
 	if u != nil {
-		u.touched = t.clock.real()
+		u.touched = t.clock.realNow()
 	}
 	return u
 }

@@ -45,6 +45,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"last part of several", archiveSpec{entries: []entry{oneFile}, end: func(b []byte) []byte { return set16(6, 2)(set16(4, 2)(b)) }}.bytes(), RuleSplitArchive, ""},
 		{"entry on another disk", build(entry{name: "a", central: set16(34, 1)}), RuleSplitArchive, ""},
 		{"zip64 part", archiveSpec{entries: []entry{oneFile}, zip64: true, locator: set32(16, 2)}.bytes(), RuleSplitArchive, ""},
+		{"zip64 of no parts", archiveSpec{entries: []entry{oneFile}, zip64: true, locator: set32(16, 0)}.bytes(), RuleSplitArchive, ""},
 		{"zip64 part by its record", archiveSpec{entries: []entry{oneFile}, zip64: true, end64: set32(16, 2)}.bytes(), RuleSplitArchive, ""},
 		{"zip64 record elsewhere", archiveSpec{entries: []entry{oneFile}, zip64: true, locator: set64(8, 1<<60)}.bytes(), RuleNotAZip, ""},
 		{"zip64 record without signature", archiveSpec{entries: []entry{oneFile}, zip64: true, end64: set32(0, 0)}.bytes(), RuleNotAZip, ""},

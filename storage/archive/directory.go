@@ -101,7 +101,7 @@ func readEnd64(r io.ReaderAt, at int64, e end, disk uint16) (end, int64, error) 
 	}
 	locatorAt := at - end64LocatorLen
 	recAt := le.Uint64(loc[8:])
-	if le.Uint32(loc[4:]) != 0 || le.Uint32(loc[16:]) > 1 {
+	if le.Uint32(loc[4:]) != 0 || le.Uint32(loc[16:]) != 1 {
 		return e, 0, errSplit
 	}
 	if recAt > uint64(max(0, locatorAt-end64Len)) {

@@ -121,8 +121,9 @@ func (e *extraction) work(ctx context.Context, files []*File, next *atomic.Int64
 // extractError says which entry an error is about.
 func (f *File) extractError(err error) error {
 	var corrupt flate.CorruptInputError
+	var internal flate.InternalError // what some bad code lengths are called
 	switch {
-	case errors.As(err, &corrupt), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errNotAsStated):
+	case errors.As(err, &corrupt), errors.As(err, &internal), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errNotAsStated):
 		return refuseEntry(f.Name, RuleCorrupt, "is damaged: its data is not what was packed; pack the archive again and send it again")
 	default:
 		return fmt.Errorf("unpack %s: %w", shown(f.Name), err)
