@@ -34,6 +34,7 @@ func (e *Engine) Cancel(ctx context.Context, id uuid.UUID, by Caller) (*storage.
 		return nil, err
 	}
 	e.changed(id)
+	e.wakes.Due()
 	return &task, nil
 }
 
@@ -67,6 +68,7 @@ func (e *Engine) Retry(ctx context.Context, id uuid.UUID, by Caller) (*storage.T
 		return nil, errors.Join(err, e.files.RemoveAll(d.Task.Folder()))
 	}
 	e.changed(d.Task.ID)
+	e.wakes.Due()
 	return d.Task, nil
 }
 

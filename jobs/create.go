@@ -182,6 +182,7 @@ func (e *Engine) Create(ctx context.Context, d *Draft, key *storage.IdempotencyK
 		return &old, false, err
 	}
 	e.changed(d.Task.ID)
+	e.wakes.Due()
 	return d.Task, true, nil
 }
 

@@ -205,11 +205,14 @@ func (e *Engine) finish(ctx context.Context, job *river.Job[stepArgs], r *Run, v
 		task.Percent = 100
 	}
 	r.Logf("Ended as %s: %s", v.State, task.Message)
-	err := e.commitEnd(ctx, r, job.ID)
-	if err == nil {
-		e.changed(task.ID)
+	if err := e.commitEnd(ctx, r, job.ID); err != nil {
+		return err
 	}
-	return err
+	e.changed(task.ID)
+	if task.Gated {
+		e.wakes.Due() // for those that were let in
+	}
+	return nil
 }
 
 // commitEnd writes the end in one transaction; one that frees a place wakes who waits for it.

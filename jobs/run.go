@@ -35,9 +35,22 @@ func (r *Run) Logger() *slog.Logger {
 	return r.engine.logger.With("task", r.Task.ID, "kind", r.Task.Kind, "step", r.Task.Step)
 }
 
-// Logf adds a line to the task's log.
+const (
+	// maxLog bounds a task's log, in bytes; it is kept in the task's row.
+	maxLog = 8 << 20
+	// maxLogLine bounds one entry of it, in bytes: remote texts may have any length.
+	maxLogLine = 16 << 10
+)
+
+// Logf adds a line to the task's log. A log that is full takes no more.
 func (r *Run) Logf(format string, args ...any) {
+	if r.Task.LogSize+int64(r.log.Len()) > maxLog {
+		return
+	}
 	line := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n    ")
+	if len(line) > maxLogLine {
+		line = line[:maxLogLine] + " …"
+	}
 	// Postgres takes neither zero bytes nor broken UTF-8, and remote texts may hold both.
 	line = strings.ToValidUTF8(strings.ReplaceAll(line, "\x00", ""), "�")
 	r.log.WriteString(r.Now().UTC().Format("2006-01-02T15:04:05Z "))

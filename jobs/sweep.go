@@ -2,12 +2,11 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"path"
 	"strings"
 	"time"
-
-	"errors"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -26,6 +25,8 @@ const (
 	idempotencyAge = 7 * 24 * time.Hour
 	// retentionEvery is how many sweeps of the queue go by between two sweeps of files.
 	retentionEvery = 6
+	// orphansEvery is the same for folders without a task, of which there should be none.
+	orphansEvery = 720
 )
 
 // sweepAll sweeps until ctx ends. Any number of processes may sweep at once: each sweep does
@@ -36,6 +37,9 @@ func (e *Engine) sweepAll(ctx context.Context) {
 		e.sweepUnwoken(ctx)
 		if round%retentionEvery == 0 {
 			e.SweepFiles(ctx)
+		}
+		if round%orphansEvery == 0 {
+			e.sweep(ctx, "orphans", e.sweepOrphans)
 		}
 	}
 }
@@ -87,14 +91,19 @@ func (e *Engine) SweepFiles(ctx context.Context) {
 		{"sessions", e.sweepSessions},
 	}
 	for _, s := range sweeps {
-		count, bytes, err := s.do(ctx)
-		if err != nil {
-			e.sweepFailed(ctx, s.what, err)
-		}
-		if count > 0 {
-			e.Removed(s.what, count, bytes)
-			e.logger.InfoContext(ctx, "sweep: removed", "what", s.what, "count", count, "bytes", bytes)
-		}
+		e.sweep(ctx, s.what, s.do)
+	}
+}
+
+// sweep does one sweep and reports what it removed.
+func (e *Engine) sweep(ctx context.Context, what string, do func(context.Context) (count, bytes int64, err error)) {
+	count, bytes, err := do(ctx)
+	if err != nil {
+		e.sweepFailed(ctx, what, err)
+	}
+	if count > 0 {
+		e.Removed(what, count, bytes)
+		e.logger.InfoContext(ctx, "sweep: removed", "what", what, "count", count, "bytes", bytes)
 	}
 }
 
@@ -182,6 +191,55 @@ func (e *Engine) sweepArchives(ctx context.Context) (count, bytes int64, err err
 		count, bytes = count+1, bytes+size
 	}
 	return count, bytes, nil
+}
+
+// sweepOrphans removes task folders without a task: a retry that died before its row was
+// written leaves one.
+func (e *Engine) sweepOrphans(ctx context.Context) (count, bytes int64, err error) {
+	old, err := e.oldFolders()
+	if err != nil || len(old) == 0 {
+		return 0, 0, err
+	}
+	known, err := e.db.KnownTasks(ctx, keys(old))
+	if err != nil {
+		return 0, 0, err
+	}
+	for id, folder := range old {
+		if known[id] {
+			continue
+		}
+		n, size, err := e.removeFolder(folder)
+		count, bytes = count+n, bytes+size
+		if err != nil {
+			return count, bytes, err
+		}
+	}
+	return count, bytes, nil
+}
+
+// oldFolders finds the task folders that were last changed before leftoverAge.
+func (e *Engine) oldFolders() (map[uuid.UUID]string, error) {
+	root, err := e.files.Sub("")
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close() //nolint:errcheck // a handle of a folder
+	folders, err := fs.Glob(root.FS(), "[a-z0-9]*/*/*")
+	if err != nil {
+		return nil, err
+	}
+	old := make(map[uuid.UUID]string)
+	for _, folder := range folders {
+		id, err := uuid.Parse(path.Base(folder))
+		if err != nil {
+			continue
+		}
+		info, err := fs.Stat(root.FS(), folder)
+		if err == nil && info.IsDir() && e.now().Sub(info.ModTime()) > leftoverAge {
+			old[id] = folder
+		}
+	}
+	return old, nil
 }
 
 func (e *Engine) sweepPartial(context.Context) (count, bytes int64, err error) {

@@ -139,7 +139,7 @@ func (e *Engine) do(ctx context.Context, r *Run, step Step) (Next, error) {
 	defer release()
 	next, err := step.Do(held, r)
 	if cause := context.Cause(held); err != nil && cause != nil {
-		err = cause
+		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	return next, err
 }
@@ -225,6 +225,7 @@ func (e *Engine) save(ctx context.Context, job *river.Job[stepArgs], r *Run, nex
 		next.cleanup()
 	}
 	e.changed(r.Task.ID)
+	e.comeDue(*r.Task.DueAt)
 	return nil
 }
 

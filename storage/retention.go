@@ -78,15 +78,24 @@ func (d *DB) ExpiredSessions(ctx context.Context, limit int) (int64, error) {
 // NeededArchives returns those of ids that are tasks whose archive is not extracted yet. The
 // sweep of left-over archives asks it before it deletes one.
 func (d *DB) NeededArchives(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]bool, error) {
-	rows, err := d.Pool.Query(ctx, `SELECT id FROM tasks WHERE id = ANY($1) AND finished_at IS NULL AND input = 'archive'`, ids)
+	return d.idSet(ctx, `SELECT id FROM tasks WHERE id = ANY($1) AND input = 'archive'`, ids)
+}
+
+// KnownTasks returns those of ids that are tasks.
+func (d *DB) KnownTasks(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]bool, error) {
+	return d.idSet(ctx, `SELECT id FROM tasks WHERE id = ANY($1)`, ids)
+}
+
+func (d *DB) idSet(ctx context.Context, sql string, ids []uuid.UUID) (map[uuid.UUID]bool, error) {
+	rows, err := d.Pool.Query(ctx, sql, ids)
 	if err != nil {
 		return nil, err
 	}
-	needed := make(map[uuid.UUID]bool)
+	set := make(map[uuid.UUID]bool)
 	var id uuid.UUID
 	_, err = pgx.ForEachRow(rows, []any{&id}, func() error {
-		needed[id] = true
+		set[id] = true
 		return nil
 	})
-	return needed, err
+	return set, err
 }

@@ -86,8 +86,9 @@ func (t *Task) Folder() string {
 func (t *Task) Archive() string { return ArchiveKey(t.ID) }
 
 // ArchiveKey is the key under which the archive of the task id lies. It is outside the task's
-// folder, so that bytes of a request that never became a task are found in one place.
-func ArchiveKey(id uuid.UUID) string { return "archives/" + id.String() + ".zip" }
+// folder, so that bytes of a request that never became a task are found in one place; no app can
+// have this folder's name.
+func ArchiveKey(id uuid.UUID) string { return ".archives/" + id.String() + ".zip" }
 
 // taskColumns is every column of tasks but log, which may be large and is read on its own.
 const taskColumns = `id, app, name, kind, params, max_rejected, exclusive, gated, parent, attempt, created_by,

@@ -39,6 +39,7 @@ type Wakes struct {
 
 	mu      sync.Mutex
 	pending map[uuid.UUID]struct{}
+	due     bool // a River job is due that River may not have been told of
 	kick    chan struct{}
 }
 
@@ -64,6 +65,20 @@ func (w *Wakes) Send(id uuid.UUID) {
 	w.mu.Lock()
 	w.pending[id] = struct{}{}
 	w.mu.Unlock()
+	w.soon()
+}
+
+// Due tells the workers of all processes that a River job has become due. River itself sends
+// one word for all jobs that are inserted within a few milliseconds, before the last of them may
+// be committed, and none when a job's time comes: without this they would wait for its poll.
+func (w *Wakes) Due() {
+	w.mu.Lock()
+	w.due = true
+	w.mu.Unlock()
+	w.soon()
+}
+
+func (w *Wakes) soon() {
 	select {
 	case w.kick <- struct{}{}:
 	default:
@@ -136,11 +151,11 @@ func (w *Wakes) sendAll(ctx context.Context) {
 		case <-w.kick:
 		}
 		for {
-			batch := w.take()
-			if len(batch) == 0 {
+			batch, due := w.take()
+			if len(batch) == 0 && !due {
 				break
 			}
-			if err := w.notify(ctx, batch); err != nil && !errors.Is(err, context.Canceled) {
+			if err := w.notify(ctx, batch, due); err != nil && !errors.Is(err, context.Canceled) {
 				// The others look for themselves every few seconds, so a lost word is late, not lost.
 				w.logger.WarnContext(ctx, "wakes: notify", "error", err)
 			}
@@ -150,10 +165,11 @@ func (w *Wakes) sendAll(ctx context.Context) {
 }
 
 // take removes up to wakeBatch pending ids.
-func (w *Wakes) take() []string {
+func (w *Wakes) take() (batch []string, due bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	batch := make([]string, 0, min(len(w.pending), wakeBatch))
+	due, w.due = w.due, false
+	batch = make([]string, 0, min(len(w.pending), wakeBatch))
 	for id := range w.pending {
 		if len(batch) == wakeBatch {
 			break
@@ -161,19 +177,21 @@ func (w *Wakes) take() []string {
 		batch = append(batch, id.String())
 		delete(w.pending, id)
 	}
-	return batch
+	return batch, due
 }
 
-func (w *Wakes) notify(ctx context.Context, batch []string) error {
-	return pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
-		// Nothing is written that must survive, so the commit need not wait for the disk.
-		sql := `SET LOCAL synchronous_commit = off`
-		if _, err := tx.Exec(ctx, sql); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, `SELECT pg_notify($1, $2)`, wakeChannel, w.process+" "+strings.Join(batch, " "))
-		return err
-	})
+func (w *Wakes) notify(ctx context.Context, ids []string, due bool) error {
+	var batch pgx.Batch
+	// Nothing is written that must survive, so the commit need not wait for the disk.
+	batch.Queue(`SELECT set_config('synchronous_commit', 'off', true)`)
+	if len(ids) > 0 {
+		batch.Queue(`SELECT pg_notify($1, $2)`, wakeChannel, w.process+" "+strings.Join(ids, " "))
+	}
+	if due {
+		// River's own channel and payload for "there is work in this queue".
+		batch.Queue(`SELECT pg_notify(current_schema() || '.river_insert', '{"queue": "default"}')`)
+	}
+	return w.pool.SendBatch(ctx, &batch).Close()
 }
 
 // processLock names the advisory lock that a living process holds.
