@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -138,18 +139,17 @@ func (e *Engine) Run(ctx context.Context, grace time.Duration, ready func()) err
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	alive := make(chan struct{}, 1)
-	ended := make(chan struct{})
-	go e.watch.Run(background)
-	go func() {
-		defer close(ended)
+	var helpers sync.WaitGroup
+	helpers.Go(func() { e.watch.Run(background) })
+	helpers.Go(func() {
 		e.wakes.Run(background, func() {
 			select {
 			case alive <- struct{}{}:
 			default:
 			}
 		})
-	}()
-	defer func() { stop(); <-ended }()
+	})
+	defer func() { stop(); helpers.Wait() }()
 	select {
 	case <-alive:
 	case <-ctx.Done():

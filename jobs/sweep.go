@@ -19,6 +19,8 @@ const (
 	sweepBatch = 200
 	// unwokenGrace is how long a due task may go unworked before the sweep wakes it.
 	unwokenGrace = 5 * time.Second
+	// settleTime is how long all processes have to come back after Postgres was restarted.
+	settleTime = 5 * time.Second
 	// leftoverAge is how old the remains of a broken upload are when they are removed.
 	leftoverAge = time.Hour
 	// idempotencyAge is how long an idempotency key is remembered.
@@ -33,7 +35,9 @@ const (
 // what is found undone, and doing it twice is harmless.
 func (e *Engine) sweepAll(ctx context.Context) {
 	for round := 0; wait(ctx, e.SweepEvery); round++ {
-		e.sweepDead(ctx)
+		if e.wakes.Settled(settleTime) {
+			e.sweepDead(ctx)
+		}
 		e.sweepUnwoken(ctx)
 		if round%retentionEvery == 0 {
 			e.SweepFiles(ctx)

@@ -32,10 +32,10 @@ type Wakes struct {
 	// Lost is called when notifications may have been missed: at every new connection.
 	Lost func()
 
-	process   string
-	pool      *pgxpool.Pool
-	logger    *slog.Logger
-	listening atomic.Bool
+	process string
+	pool    *pgxpool.Pool
+	logger  *slog.Logger
+	since   atomic.Pointer[time.Time] // of the present listening connection; nil without one
 
 	mu      sync.Mutex
 	pending map[uuid.UUID]struct{}
@@ -57,7 +57,15 @@ func NewWakes(pool *pgxpool.Pool, process string, logger *slog.Logger) *Wakes {
 }
 
 // Listening reports whether changes made by other processes arrive at present.
-func (w *Wakes) Listening() bool { return w.listening.Load() }
+func (w *Wakes) Listening() bool { return w.since.Load() != nil }
+
+// Settled reports whether this process has been listening for at least d. After a restart of
+// Postgres the locks of all processes are free until each is back; none should be taken for dead
+// before that.
+func (w *Wakes) Settled(d time.Duration) bool {
+	since := w.since.Load()
+	return since != nil && time.Since(*since) >= d
+}
 
 // Send tells the other processes that a task changed, within some 20 ms. Call it after the
 // commit: a reader woken earlier would see the old row.
@@ -92,9 +100,13 @@ func (w *Wakes) Run(ctx context.Context, ready func()) {
 	both.Go(func() { w.sendAll(ctx) })
 	both.Go(func() {
 		for ctx.Err() == nil {
+			began := time.Now()
 			if err := w.listen(ctx, ready); err != nil && ctx.Err() == nil {
 				w.logger.WarnContext(ctx, "wakes: lost the listening connection", "error", err)
-				sleep(ctx, time.Second)
+			}
+			// At once after a connection that held: until it is back, others take this process for dead.
+			if time.Since(began) < time.Second {
+				sleep(ctx, time.Second/4)
 			}
 		}
 	})
@@ -114,8 +126,9 @@ func (w *Wakes) listen(ctx context.Context, ready func()) error {
 	if _, err := conn.Exec(ctx, `LISTEN `+wakeChannel); err != nil {
 		return err
 	}
-	w.listening.Store(true)
-	defer w.listening.Store(false)
+	now := time.Now()
+	w.since.Store(&now)
+	defer w.since.Store(nil)
 	ready()
 	w.Lost()
 	for {

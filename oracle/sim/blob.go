@@ -3,42 +3,72 @@ package sim
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strconv"
 	"sync"
 )
 
 // errFull means that a file does not fit under Config.MaxBytes.
 var errFull = errors.New("the environment is out of space")
 
-// blobStore holds the bytes of files: small ones in memory, the others in a
-// folder. It counts what is stored against both limits.
+// blobStore holds the bytes of files: small ones in memory, the others in
+// temporary files. It counts what is stored against both limits.
 type blobStore struct {
-	dir string
+	dir string // of the temporary files
 
 	mu       sync.Mutex
-	next     int
 	left     int64 // bytes that may still be stored
 	leftFast int64 // bytes of memory among them
+	files    map[*os.File]bool
 }
 
-// newBlobStore makes the folder dir, which must not exist.
-func newBlobStore(dir string, maxBytes int64) (*blobStore, error) {
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make folder for stored files: %w", err)
-	}
-	return &blobStore{dir: dir, left: maxBytes, leftFast: memoryBytes}, nil
+func newBlobStore(dir string, maxBytes int64) *blobStore {
+	return &blobStore{dir: dir, left: maxBytes, leftFast: memoryBytes, files: map[*os.File]bool{}}
 }
 
-// close removes every stored file.
+// close gives up every temporary file. Who still reads one gets an error.
 func (b *blobStore) close() error {
-	if err := os.RemoveAll(b.dir); err != nil {
-		return fmt.Errorf("remove stored files: %w", err)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var problems []error
+	for f := range b.files {
+		problems = append(problems, closeTemporary(f))
 	}
-	return nil
+	b.files = map[*os.File]bool{}
+	return errors.Join(problems...)
+}
+
+// create makes a temporary file. It is unlinked at once, so that nothing is
+// left of it however the process ends.
+func (b *blobStore) create() (*os.File, error) {
+	f, err := os.CreateTemp(b.dir, "longhaul-sim-")
+	if err != nil {
+		return nil, err
+	}
+	// A system that cannot unlink an open file does so in closeTemporary.
+	_ = os.Remove(f.Name())
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.files[f] = true
+	return f, nil
+}
+
+// drop gives up one temporary file.
+func (b *blobStore) drop(f *os.File) {
+	b.mu.Lock()
+	known := b.files[f]
+	delete(b.files, f)
+	b.mu.Unlock()
+	if known {
+		// Nobody needs what is in it, so a failure changes nothing.
+		_ = closeTemporary(f)
+	}
+}
+
+func closeTemporary(f *os.File) error {
+	err := f.Close()
+	_ = os.Remove(f.Name()) // usually gone already
+	return err
 }
 
 // reserve counts n bytes; fast ones also against the memory limit. It changes
@@ -65,19 +95,15 @@ func (b *blobStore) release(n int64, fast bool) {
 	}
 }
 
-func (b *blobStore) newPath() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.next++
-	return filepath.Join(b.dir, strconv.Itoa(b.next))
-}
-
 // blob is a stored sequence of bytes that does not change.
 type blob struct {
 	store *blobStore
 	size  int64
-	data  []byte // when path is empty
-	path  string
+	data  []byte   // in memory, or
+	file  *os.File // in a temporary file
+
+	mu   sync.Mutex
+	uses int // readers, and one for being stored
 }
 
 // blobReader reads a blob from any position.
@@ -91,21 +117,49 @@ type memoryReader struct{ *bytes.Reader }
 
 func (memoryReader) Close() error { return nil }
 
-// open fails when the blob has been removed.
-func (b *blob) open() (blobReader, error) {
-	if b.path == "" {
-		return memoryReader{bytes.NewReader(b.data)}, nil
-	}
-	return os.Open(b.path)
+type fileReader struct {
+	*io.SectionReader
+	blob *blob
 }
 
-// remove gives the space back. Readers that are open go on reading.
-func (b *blob) remove() {
-	if b.path != "" {
-		// A file that cannot be removed goes with the folder in close.
-		_ = os.Remove(b.path)
+func (r fileReader) Close() error {
+	r.blob.leave()
+	return nil
+}
+
+// open fails when the blob has been removed.
+func (b *blob) open() (blobReader, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.uses == 0 {
+		return nil, os.ErrNotExist
 	}
-	b.store.release(b.size, b.path == "")
+	if b.file == nil {
+		return memoryReader{bytes.NewReader(b.data)}, nil
+	}
+	b.uses++
+	return fileReader{io.NewSectionReader(b.file, 0, b.size), b}, nil
+}
+
+// remove gives the space back once the readers that are open have closed. It
+// must be called once.
+func (b *blob) remove() { b.leave() }
+
+func (b *blob) leave() {
+	b.mu.Lock()
+	b.uses--
+	last := b.uses == 0
+	if last {
+		b.data = nil // a finished download may still hold the blob
+	}
+	b.mu.Unlock()
+	if !last {
+		return
+	}
+	if b.file != nil {
+		b.store.drop(b.file)
+	}
+	b.store.release(b.size, b.file == nil)
 }
 
 // spool takes bytes of unknown number and becomes a blob. It is not safe for
@@ -145,7 +199,7 @@ func (s *spool) spill() error {
 	if s.file != nil {
 		return nil
 	}
-	file, err := os.OpenFile(s.store.newPath(), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	file, err := s.store.create()
 	if err != nil {
 		return err
 	}
@@ -161,22 +215,14 @@ func (s *spool) spill() error {
 }
 
 // finish turns what was written into a blob.
-func (s *spool) finish() (*blob, error) {
-	if s.file == nil {
-		return &blob{store: s.store, size: s.size, data: s.data}, nil
-	}
-	if err := s.file.Close(); err != nil {
-		return nil, err
-	}
-	return &blob{store: s.store, size: s.size, path: s.file.Name()}, nil
+func (s *spool) finish() *blob {
+	return &blob{store: s.store, size: s.size, data: s.data, file: s.file, uses: 1}
 }
 
 // discard forgets what was written.
 func (s *spool) discard() {
 	if s.file != nil {
-		// Nothing depends on the file any more; the folder goes in the end.
-		_ = s.file.Close()
-		_ = os.Remove(s.file.Name())
+		s.store.drop(s.file)
 	}
 	s.store.release(s.size, s.file == nil)
 	s.size, s.data = 0, nil

@@ -52,8 +52,9 @@ type Config struct {
 	// Environment is a JSON file to use in place of the embedded
 	// environment.json.
 	Environment string
-	// TempDir is where files too large for memory go, in a folder of the
-	// Sim's own that Close removes; empty means the system's.
+	// TempDir is where files too large for memory go; empty means the system's
+	// folder. They are unlinked as soon as they are open, so that nothing is
+	// left of them however the process ends.
 	TempDir string
 	// MaxBytes limits all stored files together; 0 means 20 GiB. Past it an
 	// upload fails as on an environment that is out of space.

@@ -155,13 +155,7 @@ func putFile(e *environment, w http.ResponseWriter, r *http.Request) {
 		writeControlError(w, http.StatusInsufficientStorage, err)
 		return
 	}
-	content, err := s.finish()
-	if err != nil {
-		s.discard()
-		writeControlError(w, http.StatusInternalServerError, err)
-		return
-	}
-	e.repo.put(name, kindFile, content)
+	e.repo.put(name, kindFile, s.finish())
 	w.WriteHeader(http.StatusNoContent)
 }
 

@@ -31,9 +31,8 @@ type environment struct {
 	interop  http.Handler
 }
 
-// newEnvironment builds an environment whose files live in dir, a folder that
-// does not exist yet.
-func newEnvironment(cfg Config, dir string, nextJobID func() int) (*environment, error) {
+// newEnvironment builds an environment as it is at the beginning.
+func newEnvironment(cfg Config, nextJobID func() int) (*environment, error) {
 	s, err := loadSeed(cfg.Environment)
 	if err != nil {
 		return nil, err
@@ -42,16 +41,12 @@ func newEnvironment(cfg Config, dir string, nextJobID func() int) (*environment,
 	if err != nil {
 		return nil, err
 	}
-	blobs, err := newBlobStore(dir, cfg.MaxBytes)
-	if err != nil {
-		return nil, err
-	}
 	e := &environment{
 		cfg: cfg, service: s.Service, log: cfg.Logger,
 		odd:          oddities{on: !cfg.NoOddities, seed: cfg.Seed},
 		clock:        newClock(cfg.Now, cfg.Speed),
 		applications: applications,
-		blobs:        blobs,
+		blobs:        newBlobStore(cfg.TempDir, cfg.MaxBytes),
 		repo:         newRepository(cfg.Now),
 		faults:       newFaultSet(cfg.Seed),
 		requests:     &requestLog{},
@@ -88,11 +83,7 @@ func (e *environment) addSnapshot(name string) error {
 	if err := archive.Close(); err != nil {
 		return err
 	}
-	content, err := spool.finish()
-	if err != nil {
-		return err
-	}
-	return e.repo.add(name, kindSnapshot, content)
+	return e.repo.add(name, kindSnapshot, spool.finish())
 }
 
 func (e *environment) application(name string) *application {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -229,10 +230,8 @@ func TestSelections(t *testing.T) {
 
 func TestSpoolsCountWhatTheyHold(t *testing.T) {
 	t.Parallel()
-	store, err := newBlobStore(t.TempDir()+"/blobs", 5<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
+	folder := t.TempDir()
+	store := newBlobStore(folder, 5<<20)
 	write := func(total int) (*spool, error) {
 		s := store.newSpool()
 		for total > 0 {
@@ -252,10 +251,7 @@ func TestSpoolsCountWhatTheyHold(t *testing.T) {
 	if err != nil || large.file == nil {
 		t.Fatalf("large: %v, in a file %t", err, large.file != nil)
 	}
-	content, err := large.finish()
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := large.finish()
 	tooLarge, err := write(3 << 20)
 	if !errors.Is(err, errFull) {
 		t.Fatalf("too large: %v", err)
@@ -275,6 +271,15 @@ func TestSpoolsCountWhatTheyHold(t *testing.T) {
 	}
 	if store.left != 5<<20 || store.leftFast != memoryBytes {
 		t.Errorf("%d bytes left, %d of memory", store.left, store.leftFast)
+	}
+	if _, err := content.open(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("open after remove: %v", err)
+	}
+	if left, err := os.ReadDir(folder); err != nil || len(left) != 0 || len(store.files) != 0 {
+		t.Errorf("temporary files are left: %v, %v, %d open", left, err, len(store.files))
+	}
+	if _, err := write(2 << 20); err != nil {
+		t.Error(err)
 	}
 	if err := store.close(); err != nil {
 		t.Error(err)

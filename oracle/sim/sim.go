@@ -4,11 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -19,40 +15,30 @@ import (
 // goroutines.
 type Sim struct {
 	cfg     Config
-	dir     string // of stored files; one folder in it per environment
 	lastJob atomic.Int64
 	control http.Handler
 	current atomic.Pointer[environment]
-
-	resetting sync.Mutex
-	resets    int
 }
 
-// New makes an environment as cfg describes it. It makes a temporary folder
-// for large files, which [Sim.Close] removes.
+// New makes an environment as cfg describes it.
 func New(cfg Config) (*Sim, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("simulator: %w", err)
 	}
 	cfg = cfg.withDefaults()
-	dir, err := os.MkdirTemp(cfg.TempDir, "longhaul-sim-")
-	if err != nil {
-		return nil, fmt.Errorf("simulator: %w", err)
-	}
-	s := &Sim{cfg: cfg, dir: dir}
+	s := &Sim{cfg: cfg}
 	s.lastJob.Store(int64(cfg.FirstJobID) - 1)
 	s.control = s.controlRoutes()
 	if err := s.Reset(); err != nil {
-		_ = os.RemoveAll(dir) // the error that matters is the first one
 		return nil, fmt.Errorf("simulator: %w", err)
 	}
 	return s, nil
 }
 
-// Close removes the stored files. The Sim must not be asked anything more.
+// Close gives up the stored files. The Sim must not be asked anything more.
 func (s *Sim) Close() error {
-	if err := os.RemoveAll(s.dir); err != nil {
-		return fmt.Errorf("remove stored files: %w", err)
+	if err := s.current.Load().blobs.close(); err != nil {
+		return fmt.Errorf("close stored files: %w", err)
 	}
 	return nil
 }
@@ -60,11 +46,7 @@ func (s *Sim) Close() error {
 // Reset puts the environment back to its beginning: applications, files, jobs,
 // log, faults and clock. Job ids go on counting.
 func (s *Sim) Reset() error {
-	s.resetting.Lock()
-	defer s.resetting.Unlock()
-	s.resets++
-	dir := filepath.Join(s.dir, strconv.Itoa(s.resets))
-	next, err := newEnvironment(s.cfg, dir, func() int { return int(s.lastJob.Add(1)) })
+	next, err := newEnvironment(s.cfg, func() int { return int(s.lastJob.Add(1)) })
 	if err != nil {
 		return fmt.Errorf("reset: %w", err)
 	}

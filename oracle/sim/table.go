@@ -175,7 +175,7 @@ func (a *archiveWriter) finish() (*blob, error) {
 		a.spool.discard()
 		return nil, err
 	}
-	return a.spool.finish()
+	return a.spool.finish(), nil
 }
 
 // rejects collects the records an import refused, in one file per dimension,

@@ -171,11 +171,7 @@ func (u *upload) take() (*blob, error) {
 		s.discard()
 		return nil, fmt.Errorf("%d of %d bytes have arrived", s.size, u.declared)
 	}
-	content, err := s.finish()
-	if err != nil {
-		s.discard()
-	}
-	return content, err
+	return s.finish(), nil
 }
 
 // finishUpload stores the file. A snapshot goes on being unpacked: its answer
