@@ -79,8 +79,10 @@ func UpdateApp(ctx context.Context, tx pgx.Tx, a *App) error {
 }
 
 func (a *App) values() []any {
-	return []any{a.Name, a.Product, a.URL, a.Application, a.AuthType, a.AuthSealed, a.MaxRunning,
-		a.MaintenanceStart, a.MaintenanceMinutes, a.MaintenanceZone}
+	return []any{
+		a.Name, a.Product, a.URL, a.Application, a.AuthType, a.AuthSealed, a.MaxRunning,
+		a.MaintenanceStart, a.MaintenanceMinutes, a.MaintenanceZone,
+	}
 }
 
 // DeleteApp removes an app. ErrConflict while it has tasks, ErrNotFound if there is none.

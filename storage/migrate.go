@@ -217,7 +217,7 @@ func migrateRiver(ctx context.Context, conn *pgx.Conn, logger *slog.Logger) erro
 	for {
 		var done []rivermigrate.MigrateVersion
 		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			result, err := migrator.MigrateTx(ctx, tx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{MaxSteps: 1})
+			result, err := migrator.MigrateTx(ctx, tx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{MaxSteps: 1}) //nolint:staticcheck // deprecated for those who run several in one transaction; and only so it runs on the connection that holds the lock
 			if err == nil {
 				done = result.Versions
 			}
@@ -239,7 +239,7 @@ func pendingRiver(ctx context.Context, conn *pgx.Conn) (pending []Migration, err
 		return nil, err
 	}
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		result, err := migrator.MigrateTx(ctx, tx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{DryRun: true})
+		result, err := migrator.MigrateTx(ctx, tx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{DryRun: true}) //nolint:staticcheck // as in migrateRiver
 		if err != nil {
 			return err
 		}
@@ -266,7 +266,7 @@ func migrateOwn(ctx context.Context, conn *pgx.Conn, own []Migration, logger *sl
 	migrator.OnStart = func(_ int32, name, _, _ string) {
 		logger.InfoContext(ctx, "migrate: applying", "migration", name)
 	}
-	return explainSQL(migrator.MigrateTo(ctx, int32(len(own)))) //nolint:gosec // a handful of files
+	return explainSQL(migrator.MigrateTo(ctx, int32(len(own))))
 }
 
 // explainSQL adds the line of the file to an error in a migration.

@@ -12,13 +12,16 @@ import (
 // Claim gives the step of a task to one worker: nobody else may write until the lease runs out,
 // and the task's fence, which Claim renews, is worth nothing to others. With intent it also
 // records that a remote job is about to be started; that is refused where an intent stands
-// already, and where cancellation was asked for. ErrStale if the task has moved on, or another
+// already, and where cancellation was asked for. The task runs from then on, unless it has come
+// to its verdict and is only cleaned up after. ErrStale if the task has moved on, or another
 // worker holds it.
 func (d *DB) Claim(ctx context.Context, t *Task, by string, lease time.Duration, intent bool) error {
 	err := d.Pool.QueryRow(ctx, `
 		UPDATE tasks
 		SET fence = fence + 1, version = version + 1, lease_by = $3, lease_until = now() + $4::interval,
-			state = 'running', started_at = coalesce(started_at, now()), percent = greatest(percent, $6),
+			state = CASE WHEN verdict IS NULL THEN 'running' ELSE state END,
+			started_at = CASE WHEN verdict IS NULL THEN coalesce(started_at, now()) ELSE started_at END,
+			percent = greatest(percent, $6),
 			remote_intent_at = CASE WHEN $5 THEN now() ELSE remote_intent_at END
 		WHERE id = $1 AND fence = $2
 			AND (lease_until IS NULL OR lease_until < now())

@@ -16,7 +16,7 @@ import (
 // pack about three times smaller.
 var exports = sync.OnceValues(func() (fstest.MapFS, []string) {
 	const size = 1 << 20
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // needs to be the same each time, not secret
+	rng := rand.New(rand.NewPCG(1, 2))
 	files := make(fstest.MapFS)
 	var names []string
 	for i := range 200 {

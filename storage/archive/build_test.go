@@ -52,10 +52,8 @@ func (s archiveSpec) bytes() []byte {
 		body = append(body, e.localBytes()...)
 		dir = append(dir, e.centralBytes(at)...)
 	}
-	out := append(body, dir...)
-	out = append(out, s.padding...)
-	out = append(out, s.endBytes(len(body), len(dir)+len(s.padding))...)
-	return append([]byte(s.prefix), out...)
+	end := s.endBytes(len(body), len(dir)+len(s.padding))
+	return slices.Concat([]byte(s.prefix), body, dir, []byte(s.padding), end)
 }
 
 func (s archiveSpec) endBytes(offset, size int) []byte {

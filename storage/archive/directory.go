@@ -83,8 +83,8 @@ func readEnd(r io.ReaderAt, size int64) (end, error) {
 
 var errSplit = refuse(RuleSplitArchive, "is one part of a split archive; send it as a single zip file")
 
-// readEnd64 looks for the zip64 records before the end record, which is at at and
-// says e, and returns what they say and where they begin. The end record must
+// readEnd64 looks for the zip64 records before the end record, whose offset is at
+// and which says e, and returns what they say and where they begin. The end record must
 // agree with them, or leave the number to them.
 func readEnd64(r io.ReaderAt, at int64, e end, disk uint16) (end, int64, error) {
 	var loc [end64LocatorLen]byte

@@ -135,7 +135,8 @@ func (l *localReader) descriptorLen(h header, off int64) (int64, error) {
 		if len(numbers) >= 16 && le.Uint64(numbers) == h.packed && le.Uint64(numbers[8:]) == h.size {
 			return int64(sig + 20), nil
 		}
-		if le.Uint32(numbers) == uint32(h.packed) && le.Uint32(numbers[4:]) == uint32(h.size) { //nolint:gosec // some writers keep the low 32 bits
+		// Some writers keep the low 32 bits of larger sizes.
+		if le.Uint32(numbers) == uint32(h.packed) && le.Uint32(numbers[4:]) == uint32(h.size) {
 			return int64(sig + 12), nil
 		}
 	}

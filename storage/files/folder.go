@@ -233,16 +233,19 @@ func (f *Folder) Sub(prefix string) (*os.Root, error) {
 func (f *Folder) MakeSub(prefix string) (*os.Root, error) {
 	dir, err := f.walkPrefix(prefix, true)
 	if err != nil {
+		if CheckKey(prefix) == nil {
+			f.prune(prefix) // what was made of it
+		}
 		return nil, fmt.Errorf("make folder %s: %w", prefix, asFull(err))
 	}
 	return dir, nil
 }
 
-func (f *Folder) walkPrefix(prefix string, make bool) (*os.Root, error) {
+func (f *Folder) walkPrefix(prefix string, create bool) (*os.Root, error) {
 	if prefix == "" {
 		prefix = "."
 	} else if err := CheckKey(prefix); err != nil {
 		return nil, err
 	}
-	return f.walk(prefix, make)
+	return f.walk(prefix, create)
 }

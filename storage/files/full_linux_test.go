@@ -3,6 +3,7 @@ package files
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -25,7 +26,7 @@ func TestFullDisk(t *testing.T) {
 		return
 	}
 	t.Parallel()
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFullDisk$", "-test.v") //nolint:gosec // this very test
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFullDisk$", "-test.v")
 	child.Env = append(os.Environ(), fullDiskEnv+"="+t.TempDir())
 	child.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
@@ -80,6 +81,15 @@ func fillFolders(t *testing.T, f *Folder) {
 		if err != nil {
 			if !errors.Is(err, ErrFull) {
 				t.Errorf("folder: got %v, want %v", err, ErrFull)
+			}
+			if err := create(f, "no/room/for/this"); !errors.Is(err, ErrFull) {
+				t.Errorf("file: got %v, want %v", err, ErrFull)
+			}
+			if _, err := f.MakeSub("no/room"); !errors.Is(err, ErrFull) {
+				t.Errorf("folder: got %v, want %v", err, ErrFull)
+			}
+			if _, err := f.root.Stat("no"); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("left behind: %v", err)
 			}
 			return
 		}

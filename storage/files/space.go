@@ -35,5 +35,5 @@ func (f *Folder) Available() (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("ask for free disk space: %w", err)
 	}
-	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:gosec // file systems are smaller than 8 EiB
+	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert // uint32 on macOS
 }

@@ -74,6 +74,9 @@ func (f *Folder) place(key string, move func() error) error {
 			break
 		}
 	}
+	if err != nil {
+		f.prune(path.Dir(key)) // folders made for nothing
+	}
 	return asFull(err)
 }
 
@@ -93,14 +96,14 @@ func (f *Folder) placeOnce(key string, move func() error) error {
 }
 
 // walk opens the folder named name, "." for the root itself, part by part and
-// without following a link. With make it makes the parts that are missing.
-func (f *Folder) walk(name string, make bool) (*os.Root, error) {
+// without following a link. With create it makes the parts that are missing.
+func (f *Folder) walk(name string, create bool) (*os.Root, error) {
 	dir, err := f.root.OpenRoot(".")
 	if err != nil || name == "." {
 		return dir, err
 	}
 	for part := range strings.SplitSeq(name, "/") {
-		next, err := step(dir, part, make)
+		next, err := step(dir, part, create)
 		if err = closeAfter(dir, err); err != nil {
 			return nil, err
 		}
@@ -109,8 +112,8 @@ func (f *Folder) walk(name string, make bool) (*os.Root, error) {
 	return dir, nil
 }
 
-func step(dir *os.Root, part string, make bool) (*os.Root, error) {
-	if make {
+func step(dir *os.Root, part string, create bool) (*os.Root, error) {
+	if create {
 		err := dir.Mkdir(part, 0o700)
 		if err == nil {
 			err = syncFolder(dir)
@@ -180,10 +183,10 @@ func openRegular(dir *os.Root, name string) (*os.File, error) {
 func (f *Folder) prune(name string) {
 	for ; name != "."; name = path.Dir(name) {
 		dir, err := f.walk(path.Dir(name), false)
-		if err != nil {
-			return
+		if err == nil {
+			err = closeAfter(dir, removeFolder(dir, path.Base(name)))
 		}
-		if err := closeAfter(dir, removeFolder(dir, path.Base(name))); err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return
 		}
 	}

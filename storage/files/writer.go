@@ -24,8 +24,8 @@ type Stored struct {
 // Commit returns, and not at all otherwise. Its methods are for one goroutine.
 //
 // Reading, hashing and writing to disk overlap, so that the slowest of the three
-// sets the pace. A writer holds at most a MiB of buffers, and while it waits for
-// bytes no more than one of a quarter MiB.
+// sets the pace. A writer holds at most 2 MiB of buffers, and while it waits for
+// bytes no more than one of half a MiB.
 type Writer struct {
 	folder *Folder
 	key    string

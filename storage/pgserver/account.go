@@ -78,7 +78,7 @@ func userName(uid int) string {
 func (a account) attributes() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: true}
 	if a.switched {
-		attr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)} //nolint:gosec // ids the system gave
+		attr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}
 	}
 	return attr
 }
@@ -97,7 +97,7 @@ func (a account) checkReach(ctx context.Context, dir, program string) error {
 	if !a.switched {
 		return nil
 	}
-	cmd := exec.CommandContext(ctx, program, "--version") //nolint:gosec // the installed server
+	cmd := exec.CommandContext(ctx, program, "--version")
 	cmd.Dir = dir
 	cmd.SysProcAttr = a.attributes()
 	err := cmd.Run()

@@ -117,7 +117,7 @@ func checkOwner(dir string) error {
 // major is the version that made the cluster; 0 when there is none yet.
 func (c *cluster) major() (int, error) {
 	path := filepath.Join(c.dataDir(), "PG_VERSION")
-	text, err := os.ReadFile(path) //nolint:gosec // in our own folder
+	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(c.dataDir()); err == nil {
 			return 0, fmt.Errorf("%s is not a PostgreSQL data folder (it has no PG_VERSION): restore it from a backup, or move it away to begin with an empty database", c.dataDir())
@@ -138,7 +138,7 @@ func (c *cluster) major() (int, error) {
 // cluster yet that has another.
 func (c *cluster) loadPassword(clusterExists bool) (string, error) {
 	path := c.passwordFile()
-	text, err := os.ReadFile(path) //nolint:gosec // in our own folder
+	text, err := os.ReadFile(path)
 	if password := strings.TrimSpace(string(text)); err == nil && password != "" {
 		return password, nil
 	}
@@ -173,7 +173,7 @@ func writeSynced(path, text string) error {
 }
 
 func syncDir(dir string) error {
-	file, err := os.Open(dir) //nolint:gosec // in our own folder
+	file, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (c *cluster) removeUnfinished() {
 // initialize makes the cluster beside its place and moves it there when it is
 // complete, so that a crash leaves either all of it or nothing that counts.
 func (c *cluster) initialize(ctx context.Context) error {
-	c.logger.Info("postgres: making a new database", "dir", c.dir, "version", c.bin.major, "user", c.account.name)
+	c.logger.InfoContext(ctx, "postgres: making a new database", "dir", c.dir, "version", c.bin.major, "user", c.account.name)
 	temp, err := os.MkdirTemp(c.dir, "init-*")
 	if err != nil {
 		return err

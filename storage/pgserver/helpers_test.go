@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 }
 
 func hold(dir string) {
-	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // as Start makes it
+	if err := os.MkdirAll(dir, 0o711); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
@@ -126,7 +126,7 @@ func kill9(t *testing.T, cmd *exec.Cmd) {
 // server's user may pass through. Those of t.TempDir are neither.
 func shortTempDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "lh-pg-")
+	dir, err := os.MkdirTemp("", "lh-pg-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func Lock(dir string) (*DirLock, error) {
 	path := filepath.Join(dir, lockFile)
 	// Go opens files close-on-exec, so a PostgreSQL that outlives this process
 	// does not keep the lock.
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600) //nolint:gosec // the folder is the caller's own
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock folder: %w", err)
 	}
@@ -71,7 +71,7 @@ func (l *DirLock) Unlock() error {
 
 func flock(file *os.File) error {
 	for {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a file descriptor fits an int
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if !errors.Is(err, syscall.EINTR) {
 			return err
 		}

@@ -39,8 +39,10 @@ func TestChoose(t *testing.T) {
 		{name: "newest for a new cluster", found: []binaries{v15, v16, v13}, got: v16},
 		{name: "the cluster's own", found: []binaries{v16, v15}, want: 15, got: v15},
 		{name: "the cluster's own, though old", found: []binaries{v16, v13}, want: 13, got: v13},
-		{name: "the cluster's is missing", found: []binaries{v16}, want: 15,
-			err: "the database in /data was made by PostgreSQL 15 and opens only with that version; installed here: 16 (/pg/16). Install PostgreSQL 15 again"},
+		{
+			name: "the cluster's is missing", found: []binaries{v16}, want: 15,
+			err: "the database in /data was made by PostgreSQL 15 and opens only with that version; installed here: 16 (/pg/16). Install PostgreSQL 15 again",
+		},
 		{name: "none for the cluster", want: 15, err: "installed here: none"},
 		{name: "none", err: "apt-get install postgresql"},
 		{name: "only an old one", found: []binaries{v13}, err: "PostgreSQL 15 or newer is needed, found only: 13 (/pg/13)"},
@@ -69,7 +71,7 @@ func TestInstalled(t *testing.T) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(text+"\n"), 0o700); err != nil { //nolint:gosec // a program
+		if err := os.WriteFile(path, []byte(text+"\n"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -149,7 +151,7 @@ func TestMayEnter(t *testing.T) {
 			t.Errorf("mode %o: owner, group, other may enter: %v, want %v", mode, got, want)
 		}
 	}
-	if err := os.Chmod(closed, 0o700); err != nil { //nolint:gosec // so that it can be removed
+	if err := os.Chmod(closed, 0o700); err != nil {
 		t.Fatal(err)
 	}
 }

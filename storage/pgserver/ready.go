@@ -43,7 +43,7 @@ func (c *cluster) waitReady(ctx context.Context, p *process, addr address) error
 			return fmt.Errorf("it does not serve us after %s: %w; its log ends:\n%s", waited.Round(time.Second), err, c.logTail(p.logOffset))
 		}
 		if time.Now().After(notice) {
-			c.logger.Info("postgres: waiting for it to get ready, after a crash it recovers first", "seconds", int(time.Since(begin).Seconds()))
+			c.logger.InfoContext(ctx, "postgres: waiting for it to get ready, after a crash it recovers first", "seconds", int(time.Since(begin).Seconds()))
 			notice = time.Now().Add(noticeEvery)
 		}
 		select {

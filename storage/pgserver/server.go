@@ -67,7 +67,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		if !ok || time.Since(begin) > retryTimeout {
 			return nil, fmt.Errorf("start PostgreSQL in %s: %w", c.dir, err)
 		}
-		c.logger.Info("postgres: trying again", "reason", again.reason)
+		c.logger.InfoContext(ctx, "postgres: trying again", "reason", again.reason)
 		select {
 		case <-time.After(retryPause):
 		case <-ctx.Done():
@@ -93,7 +93,7 @@ func (c *cluster) adoptOrStart(ctx context.Context) (*Server, error) {
 	}
 	addr, start := running.addr, func() (*process, error) { return adopt(running.pid, c.dataDir()) }
 	if running.pid == 0 {
-		if addr, err = newAddress(c.socketDir()); err != nil {
+		if addr, err = newAddress(ctx, c.socketDir()); err != nil {
 			return nil, err
 		}
 		start = func() (*process, error) { return c.spawn(addr) }
@@ -108,7 +108,7 @@ func (c *cluster) adoptOrStart(ctx context.Context) (*Server, error) {
 		return nil, errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
 	}
 	go s.watch()
-	c.logger.Info("postgres: ready", "pid", p.pid(), "version", c.bin.major, "adopted", running.pid != 0, "user", c.account.name)
+	c.logger.InfoContext(ctx, "postgres: ready", "pid", p.pid(), "version", c.bin.major, "adopted", running.pid != 0, "user", c.account.name)
 	return s, nil
 }
 
@@ -125,7 +125,7 @@ func (c *cluster) findRunning(ctx context.Context) (postmaster, error) {
 			return postmaster{}, err
 		}
 		if pid := firstLinePID(text); pid != 0 && !serves(pid, c.dataDir()) {
-			c.logger.Info("postgres: the last server was not stopped; its lock is stale", "pid", pid)
+			c.logger.InfoContext(ctx, "postgres: the last server was not stopped; its lock is stale", "pid", pid)
 			return postmaster{}, c.disown(text)
 		}
 		running, err := parsePIDFile(text)
@@ -180,7 +180,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	if s.process.signalAndWait(ctx, syscall.SIGINT) {
 		return nil
 	}
-	s.cluster.logger.Warn("postgres: does not stop in time, stopping it at once", "pid", s.process.pid())
+	s.cluster.logger.WarnContext(ctx, "postgres: does not stop in time, stopping it at once", "pid", s.process.pid())
 	quitCtx, cancelQuit := context.WithTimeout(context.WithoutCancel(ctx), quitTimeout)
 	defer cancelQuit()
 	// Its immediate shutdown.

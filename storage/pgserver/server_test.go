@@ -109,13 +109,13 @@ func TestOrdinaryUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	self, err := os.ReadFile(path) //nolint:gosec // ourselves
+	self, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The go command keeps the test binary where only root may go.
 	program := filepath.Join(dir, "pgserver.test")
-	if err := os.WriteFile(program, self, 0o755); err != nil { //nolint:gosec // a program for another user
+	if err := os.WriteFile(program, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), program, "-test.run=^(TestServer|TestParentKilled)$", "-test.v")
@@ -448,7 +448,7 @@ func TestStopTooSlow(t *testing.T) {
 func TestLogIsBounded(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(shortTempDir(t), "postgres")
-	if err := os.Mkdir(dir, 0o711); err != nil { //nolint:gosec // as Start makes it
+	if err := os.Mkdir(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
 	log := filepath.Join(dir, "postgres.log")

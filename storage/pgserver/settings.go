@@ -1,6 +1,7 @@
 package pgserver
 
 import (
+	"context"
 	"net"
 	"net/url"
 	"os/exec"
@@ -29,12 +30,13 @@ type address struct {
 // newAddress prefers the socket: it needs no free port, only this user can
 // reach it, and it is faster. A path too long for one, or with a comma, which
 // separates hosts in connection strings, leaves the loopback interface.
-func newAddress(socketDir string) (address, error) {
+func newAddress(ctx context.Context, socketDir string) (address, error) {
 	file := filepath.Join(socketDir, ".s.PGSQL."+strconv.Itoa(socketPort))
 	if len(file) <= longestSocket && !strings.Contains(socketDir, ",") {
 		return address{socketDir: socketDir, port: socketPort}, nil
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return address{}, err
 	}
@@ -92,7 +94,9 @@ var durableSettings = []setting{{"fsync", "on"}, {"synchronous_commit", "on"}, {
 
 // fastSettings lose data with the power, or before that. Tests only.
 var fastSettings = []setting{
-	{"fsync", "off"}, {"synchronous_commit", "off"}, {"full_page_writes", "off"},
+	{"fsync", "off"},
+	{"synchronous_commit", "off"},
+	{"full_page_writes", "off"},
 	{"max_connections", "300"}, // many tests at once, each with a pool
 	{"max_wal_size", "128MB"},  // the cluster may lie in memory
 }

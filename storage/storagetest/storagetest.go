@@ -66,7 +66,7 @@ func Main(m *testing.M) {
 			code = max(code, 1)
 		}
 	}
-	os.Exit(code)
+	os.Exit(code) //nolint:revive // for TestMain, which ends so
 }
 
 // DB makes a migrated database for the test and a pool of connections to it.
@@ -175,7 +175,7 @@ func tempBase() string {
 	if os.Getenv("TMPDIR") != "" || syscall.Statfs(shm, &stat) != nil || syscall.Access(shm, 2) != nil {
 		return os.TempDir()
 	}
-	if free := stat.Bavail * uint64(stat.Bsize); free < shmRoom { //nolint:gosec // a block's size is positive
+	if free := stat.Bavail * uint64(stat.Bsize); free < shmRoom {
 		return os.TempDir()
 	}
 	return shm
