@@ -22,13 +22,15 @@ type cli struct {
 	Serve   serveCmd   `cmd:"" default:"withargs" help:"Serve the API and the page, and work the tasks (the default)."`
 	Sim     simCmd     `cmd:"" help:"Serve a simulated EPM Cloud environment, to test against."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up to date and end."`
+	Health  healthCmd  `cmd:"" help:"Ask a serving process on this machine whether it is ready."`
+	OpenAPI openapiCmd `cmd:"" name:"openapi" help:"Print the API's description (OpenAPI 3.1)."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
 	if err != nil && !errors.Is(err, errDone) {
 		fmt.Fprintln(os.Stderr, "longhaul:", err)
 		os.Exit(1)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -40,7 +42,8 @@ func (c *serveCmd) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	// Opened first: a taken port is told at once, before anything is started.
-	listener, err := net.Listen("tcp", c.Addr)
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", c.Addr)
 	if err != nil {
 		return fmt.Errorf("listen: %w; choose another address with --addr or LONGHAUL_ADDR", err)
 	}
@@ -99,7 +102,7 @@ func (c *serveCmd) serve(ctx context.Context, s *streams, p *parts) error {
 		defer stop()
 	}
 	if c.MetricsAddr != "" {
-		stop, err := serveMetrics(c.MetricsAddr, server.MetricsHandler(), p.logger)
+		stop, err := serveMetrics(ctx, c.MetricsAddr, server.MetricsHandler(), p.logger)
 		if err != nil {
 			return err
 		}
@@ -111,9 +114,10 @@ func (c *serveCmd) serve(ctx context.Context, s *streams, p *parts) error {
 	}
 	ready := func() {
 		working.Store(true)
-		link := "http://" + p.listener.Addr().String() + "/sign-in?token=" + url.QueryEscape(token)
+		base := cmp.Or(strings.TrimSuffix(c.PublicURL, "/"), "http://"+reachable(p.listener.Addr().String()))
+		link := base + "/sign-in?token=" + url.QueryEscape(token)
 		_, _ = fmt.Fprintf(s.out, "\nLonghaul %s is ready.\nSign in: %s\n\n", version, link) // nowhere else to tell
-		p.logger.Info("ready", "addr", p.listener.Addr().String(), "data", p.dir)
+		p.logger.InfoContext(ctx, "ready", "addr", p.listener.Addr().String(), "data", p.dir)
 	}
 	return c.runAll(ctx, p, engine, server, web, ready)
 }
@@ -129,7 +133,7 @@ func (c *serveCmd) runAll(ctx context.Context, p *parts, engine *jobs.Engine, se
 	var failed error
 	select {
 	case <-ctx.Done():
-		p.logger.Info("stopping")
+		p.logger.InfoContext(ctx, "stopping")
 	case failed = <-served:
 	case failed = <-p.db.died:
 		failed = fmt.Errorf("the private Postgres ended by itself: %w", failed)
@@ -140,7 +144,7 @@ func (c *serveCmd) runAll(ctx context.Context, p *parts, engine *jobs.Engine, se
 	quiet, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := web.Shutdown(quiet); err != nil {
-		p.logger.Warn("requests were cut short", "error", err)
+		p.logger.WarnContext(ctx, "requests were cut short", "error", err)
 		_ = web.Close() // what is left has had its time
 	}
 	stopWork()
@@ -172,8 +176,9 @@ func (c *serveCmd) engine(p *parts, metrics *api.Metrics) (*jobs.Engine, error) 
 }
 
 // serveMetrics serves /metrics on its own address.
-func serveMetrics(addr string, handler http.Handler, logger *slog.Logger) (stop func(), err error) {
-	listener, err := net.Listen("tcp", addr)
+func serveMetrics(ctx context.Context, addr string, handler http.Handler, logger *slog.Logger) (stop func(), err error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("LONGHAUL_METRICS_ADDR: %w", err)
 	}
@@ -182,7 +187,7 @@ func serveMetrics(addr string, handler http.Handler, logger *slog.Logger) (stop 
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("metrics listener", "error", err)
+			logger.ErrorContext(ctx, "metrics listener", "error", err)
 		}
 	}()
 	return func() { _ = server.Close() }, nil // nothing to lose
@@ -207,7 +212,7 @@ func openDatabase(ctx context.Context, c *dataSettings, dir string, logger *slog
 	}
 	unlock := func() {
 		if err := lock.Unlock(); err != nil {
-			logger.Warn("unlock the data folder", "error", err)
+			logger.WarnContext(ctx, "unlock the data folder", "error", err)
 		}
 	}
 	address := c.DatabaseURL
@@ -221,7 +226,7 @@ func openDatabase(ctx context.Context, c *dataSettings, dir string, logger *slog
 		address, db.died = private.URL(), private.Died()
 		db.close = func() {
 			if err := private.Stop(context.Background()); err != nil {
-				logger.Warn("stop the private Postgres", "error", err)
+				logger.WarnContext(ctx, "stop the private Postgres", "error", err)
 			}
 			unlock()
 		}

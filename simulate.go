@@ -75,7 +75,11 @@ func startSim(ctx context.Context, addr string, config sim.Config) (address stri
 
 // startDemo serves the simulated environment and makes, or mends, the app vision on it.
 func startDemo(ctx context.Context, engine *jobs.Engine, speed float64, logger *slog.Logger) (stop func(), err error) {
-	address, stop, err := startSim(ctx, "127.0.0.1:0", sim.Config{Speed: speed, Logger: logger.With("part", "sim")})
+	config := sim.Config{Speed: speed}
+	if logger.Enabled(ctx, slog.LevelDebug) {
+		config.Logger = logger.With("part", "sim") // a line for each request would bury ours
+	}
+	address, stop, err := startSim(ctx, "127.0.0.1:0", config)
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +96,6 @@ func startDemo(ctx context.Context, engine *jobs.Engine, speed float64, logger *
 		stop()
 		return nil, fmt.Errorf("demo: %w", err)
 	}
-	logger.Info("demo: the app vision runs on a simulated environment", "url", address)
+	logger.InfoContext(ctx, "demo: the app vision runs on a simulated environment", "url", address)
 	return stop, nil
 }

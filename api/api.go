@@ -97,6 +97,8 @@ func (s *Server) routes() {
 
 	// Whoever is signed in.
 	signedIn := s.echo.Group("", s.authenticate)
+	signedIn.RouteNotFound("", s.notFound)
+	signedIn.RouteNotFound("/*", s.notFound)
 	s.huma = humaecho.NewWithGroup(s.echo, signedIn, s.describe())
 	s.taskRoutes(signedIn)
 	s.eventRoutes(signedIn)
@@ -104,6 +106,9 @@ func (s *Server) routes() {
 	s.appRoutes()
 	s.kindRoutes()
 	s.docsRoutes(signedIn)
+	s.onlyStandardWords()
+	s.describeForbidden()
+	s.pageRoutes(signedIn)
 	if !s.MetricsElsewhere {
 		signedIn.GET("/metrics", echo.WrapHandler(s.MetricsHandler()))
 	}

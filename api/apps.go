@@ -25,6 +25,11 @@ type App struct {
 	UpdatedAt   time.Time    `json:"updated_at"`
 }
 
+// TransformSchema completes the description.
+func (*App) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return orNull(s, "maintenance")
+}
+
 // AppAuth tells how the server signs in to an app.
 type AppAuth struct {
 	Type string `json:"type" enum:"basic,oauth2,none"`
@@ -88,7 +93,11 @@ func (s *Server) appRoutes() {
 	tags, path := []string{"Apps"}, "/api/v1/apps"
 	huma.Register(s.huma, huma.Operation{
 		OperationID: "create-app", Method: http.MethodPost, Path: path, Tags: tags, Summary: "Add an app",
-		DefaultStatus: http.StatusCreated, Errors: []int{http.StatusUnauthorized, http.StatusConflict},
+		DefaultStatus: http.StatusCreated,
+		Errors: []int{
+			http.StatusBadRequest, http.StatusUnauthorized, http.StatusConflict,
+			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
+		},
 	}, s.createApp)
 	huma.Register(s.huma, huma.Operation{
 		OperationID: "list-apps", Method: http.MethodGet, Path: path, Tags: tags, Summary: "List apps",
@@ -100,7 +109,10 @@ func (s *Server) appRoutes() {
 	}, s.getApp)
 	huma.Register(s.huma, huma.Operation{
 		OperationID: "replace-app", Method: http.MethodPut, Path: path + "/{app}", Tags: tags, Summary: "Replace an app's connection and limits",
-		Errors: []int{http.StatusUnauthorized, http.StatusNotFound},
+		Errors: []int{
+			http.StatusBadRequest, http.StatusUnauthorized, http.StatusNotFound,
+			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
+		},
 	}, s.putApp)
 	huma.Register(s.huma, huma.Operation{
 		OperationID: "delete-app", Method: http.MethodDelete, Path: path + "/{app}", Tags: tags, Summary: "Delete an app without tasks",
@@ -121,7 +133,7 @@ func (s *Server) appRoutes() {
 func (s *Server) createApp(ctx context.Context, in *createAppInput) (*appOutput, error) {
 	app, err := s.Engine.CreateApp(ctx, in.Body.Name, in.Body.settings(), requestOf(ctx).caller)
 	if errors.Is(err, storage.ErrConflict) {
-		return nil, huma.Error409Conflict("There is an app of this name. Choose another, or replace it with PUT.")
+		return nil, refuse(ctx, http.StatusConflict, "There is an app of this name. Choose another, or replace it with PUT.")
 	}
 	if err != nil {
 		return nil, err
@@ -164,7 +176,7 @@ func (s *Server) putApp(ctx context.Context, in *putAppInput) (*appOutput, error
 func (s *Server) deleteApp(ctx context.Context, in *appInput) (*struct{}, error) {
 	err := s.Engine.DeleteApp(ctx, in.App, requestOf(ctx).caller)
 	if errors.Is(err, storage.ErrConflict) {
-		return nil, huma.Error409Conflict("The app has tasks. Delete them first; the record of what ran outlives its files.")
+		return nil, refuse(ctx, http.StatusConflict, "The app has tasks. Delete them first; the record of what ran outlives its files.")
 	}
 	return nil, err
 }
@@ -195,7 +207,7 @@ func (s *Server) listDefinitions(ctx context.Context, in *definitionsInput) (*de
 	names, err := s.Engine.Definitions(ctx, in.App, in.Kind)
 	var remote *jobs.RemoteError
 	if errors.As(err, &remote) {
-		return nil, huma.Error502BadGateway(remote.Message)
+		return nil, refuse(ctx, http.StatusBadGateway, remote.Message)
 	}
 	if err != nil {
 		return nil, err

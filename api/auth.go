@@ -30,7 +30,7 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 
 func (s *Server) caller(c echo.Context) (string, error) {
 	r := c.Request()
-	if token, ok := strings.CutPrefix(r.Header.Get(echo.HeaderAuthorization), "Bearer "); ok {
+	if scheme, token, _ := strings.Cut(r.Header.Get(echo.HeaderAuthorization), " "); strings.EqualFold(scheme, "Bearer") {
 		if s.isAdminToken(token) {
 			return localAdmin, nil
 		}
@@ -80,7 +80,7 @@ func (s *Server) signIn(c echo.Context) error {
 		return err
 	}
 	c.SetCookie(s.cookie(c, value, expires))
-	return c.Redirect(http.StatusSeeOther, "/")
+	return c.Redirect(http.StatusSeeOther, localPath(c.FormValue("next")))
 }
 
 // signOut handles POST /sign-out: it ends the session.
@@ -108,6 +108,6 @@ func (s *Server) cookie(c echo.Context, value string, expires time.Time) *http.C
 // wantsPage reports whether a person's browser asks for a page.
 func (s *Server) wantsPage(c echo.Context) bool {
 	r := c.Request()
-	return r.Method == http.MethodGet && strings.Contains(r.Header.Get(echo.HeaderAccept), "text/html") &&
+	return strings.Contains(r.Header.Get(echo.HeaderAccept), "text/html") &&
 		!strings.HasPrefix(r.URL.Path, "/api/")
 }

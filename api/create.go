@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/labstack/echo/v4"
@@ -56,10 +58,11 @@ func (s *Server) createFromJSON(c echo.Context) error {
 
 // createFromParts takes the part task and then the part file, which streams to storage.
 func (s *Server) createFromParts(c echo.Context, boundary string) error {
-	parts := multipart.NewReader(c.Request().Body, boundary)
+	body := requestBody{c.Request().Body}
+	parts := multipart.NewReader(body, boundary)
 	part, err := parts.NextPart()
 	if err != nil {
-		return brokenOff(err)
+		return badRequest(err)
 	}
 	if part.FormName() != "task" {
 		return invalidPart(part.FormName(), `the first part must be "task", with the JSON that describes the task`)
@@ -70,26 +73,61 @@ func (s *Server) createFromParts(c echo.Context, boundary string) error {
 	}
 	part, err = parts.NextPart()
 	if errors.Is(err, io.EOF) {
+		if err := wholeRequest(body); err != nil {
+			return err
+		}
 		return s.create(c, draft, digest)
 	}
 	if err != nil {
-		return brokenOff(err)
+		return badRequest(err)
 	}
 	if part.FormName() != "file" {
 		return invalidPart(part.FormName(), `the second part must be "file", with the zip archive`)
 	}
-	if err := s.Engine.TakeArchive(c.Request().Context(), draft, s.limited(part)); err != nil {
-		return brokenOff(err)
+	if err := s.Engine.TakeArchive(c.Request().Context(), draft, s.limited(requestBody{part})); err != nil {
+		return err
 	}
-	// A request is whole only once its closing boundary has arrived.
-	if _, err := parts.NextPart(); !errors.Is(err, io.EOF) {
+	if err := lastPart(parts, body); err != nil {
 		s.Engine.Discard(c.Request().Context(), draft)
-		if err == nil {
-			return invalidPart("", "nothing may follow the part file")
-		}
-		return brokenOff(err)
+		return err
 	}
 	return s.create(c, draft, append(digest, draft.ArchiveSHA256...))
+}
+
+// lastPart refuses a request that goes on after the part file, and one whose end has not arrived.
+func lastPart(parts *multipart.Reader, body io.Reader) error {
+	_, err := parts.NextPart()
+	switch {
+	case err == nil:
+		return invalidPart("", "nothing may follow the part file")
+	case !errors.Is(err, io.EOF):
+		return badRequest(err)
+	}
+	return wholeRequest(body)
+}
+
+// maxEpilogue bounds what may follow the closing boundary, in bytes. Nothing needs to.
+const maxEpilogue = 64 << 10
+
+// wholeRequest refuses a request that broke off after its closing boundary: to its client it
+// has failed.
+func wholeRequest(body io.Reader) error {
+	n, err := io.Copy(io.Discard, io.LimitReader(body, maxEpilogue))
+	if n == maxEpilogue {
+		return invalidPart("", "nothing may follow the closing boundary")
+	}
+	return err
+}
+
+// requestBody marks what goes wrong with reading a request as the client's, not the server's.
+type requestBody struct{ io.Reader }
+
+func (b requestBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = badRequest(err)
+	}
+	return n, err
 }
 
 // limited bounds an upload.
@@ -114,29 +152,27 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// brokenOff words the ends of a request that came too early.
-func brokenOff(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, multipart.ErrMessageTooLarge) {
-		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
-	}
-	return err
-}
+// badRequest says that the request broke off, or is not what its Content-Type says.
+func badRequest(err error) error { return fmt.Errorf("%w: %w", errBadRequest, err) }
 
 func invalidPart(name, message string) error {
-	return &jobs.Invalid{Detail: message, Fields: []jobs.Field{{Location: "body." + name, Message: message}}}
+	location := strings.TrimSuffix("body."+name, ".")
+	return &jobs.Invalid{Detail: message, Fields: []jobs.Field{{Location: location, Message: message}}}
 }
 
 // draft reads and checks the JSON of a task, and returns its digest for the idempotency key.
 func (s *Server) draft(c echo.Context, r io.Reader) (*jobs.Draft, []byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, maxTaskJSON+1))
+	ctx := c.Request().Context()
+	raw, err := io.ReadAll(io.LimitReader(requestBody{r}, maxTaskJSON+1))
 	if err != nil {
-		return nil, nil, brokenOff(err)
+		return nil, nil, err
 	}
 	if len(raw) > maxTaskJSON {
-		return nil, nil, invalidPart("", fmt.Sprintf("the JSON of a task is larger than %d bytes", maxTaskJSON))
+		return nil, nil, refuse(ctx, http.StatusRequestEntityTooLarge,
+			fmt.Sprintf("The JSON of a task is larger than %d bytes.", maxTaskJSON))
 	}
 	var in CreateTask
-	if err := s.decode(raw, &in); err != nil {
+	if err := s.decode(ctx, raw, &in); err != nil {
 		return nil, nil, err
 	}
 	params, err := json.Marshal(in.Params)
@@ -148,15 +184,15 @@ func (s *Server) draft(c echo.Context, r io.Reader) (*jobs.Draft, []byte, error)
 		return nil, nil, err
 	}
 	digest := sha256.Sum256(canonical)
-	draft, err := s.Engine.Draft(c.Request().Context(), jobs.NewTask{
+	draft, err := s.Engine.Draft(ctx, jobs.NewTask{
 		App: in.App, Name: in.Name, Kind: in.Kind, Params: params, MaxRejected: in.MaxRejected,
-		By: requestOf(c.Request().Context()).caller,
+		By: requestOf(ctx).caller,
 	})
 	return draft, digest[:], err
 }
 
 // decode reads one JSON value and holds it against the schema of into's type.
-func (s *Server) decode(raw []byte, into *CreateTask) error {
+func (s *Server) decode(ctx context.Context, raw []byte, into *CreateTask) error {
 	var value any
 	if err := json.Unmarshal(raw, &value); err != nil {
 		return invalidPart("", fmt.Sprintf("this is not JSON: %v", err))
@@ -168,7 +204,7 @@ func (s *Server) decode(raw []byte, into *CreateTask) error {
 	path.Push("body")
 	huma.Validate(registry, schema, path, huma.ModeWriteToServer, value, &result)
 	if len(result.Errors) > 0 {
-		return huma.NewError(http.StatusUnprocessableEntity, "The request does not describe a task", result.Errors...)
+		return newProblem(ctx, http.StatusUnprocessableEntity, "The request does not describe a task", result.Errors...)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	return decoder.Decode(into)

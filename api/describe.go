@@ -25,6 +25,31 @@ func (s *Server) schemaOf(value any) *huma.Schema {
 	return s.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeOf(value), true, "")
 }
 
+// describeForbidden adds to every operation that changes something the refusal of pages of other
+// origins.
+func (s *Server) describeForbidden() {
+	for _, item := range s.huma.OpenAPI().Paths {
+		for _, op := range []*huma.Operation{item.Post, item.Put, item.Delete} {
+			if op != nil {
+				op.Responses[strconv.Itoa(http.StatusForbidden)] = s.problemResponse("A page of another origin asked")
+			}
+		}
+	}
+}
+
+// orNull says that properties which hold an object may be null too; of pointers to objects huma
+// does not say it by itself.
+func orNull(s *huma.Schema, properties ...string) *huma.Schema {
+	for _, name := range properties {
+		object := s.Properties[name]
+		s.Properties[name] = &huma.Schema{
+			Description: object.Description,
+			AnyOf:       []*huma.Schema{{Ref: object.Ref}, {Type: "null"}},
+		}
+	}
+	return s
+}
+
 func (s *Server) problemResponse(description string) *huma.Response {
 	return &huma.Response{Description: description, Content: map[string]*huma.MediaType{
 		"application/problem+json": {Schema: s.schemaOf(Problem{})},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -31,6 +30,9 @@ type Problem struct {
 	cause error // logged, never shown
 }
 
+// refuse makes the problem of a handler that says no.
+func refuse(ctx context.Context, status int, detail string) error { return blank(ctx, status, detail) }
+
 // ProblemField says what is wrong with one field of the request.
 type ProblemField struct {
 	Location string `json:"location" doc:"Where, as in body.params.job"`
@@ -48,6 +50,8 @@ func (p *Problem) ContentType(string) string { return "application/problem+json"
 
 // huma knows one hook for all of its APIs; it is set once, before any is made.
 func init() { //nolint:gochecknoinits // the library offers no other place
+	// A name in another case would pass for a known one here, and be unknown to what reads it.
+	huma.ValidateStrictCasing = true
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, message string, errs ...error) huma.StatusError {
 		if ctx == nil {
 			return newProblem(context.Background(), status, message, errs...)
@@ -62,7 +66,9 @@ func init() { //nolint:gochecknoinits // the library offers no other place
 // newProblem makes a problem of huma's own findings, or of the error that a handler returned.
 func newProblem(ctx context.Context, status int, message string, errs ...error) *Problem {
 	if status == http.StatusInternalServerError && len(errs) == 1 {
-		return problemOf(ctx, errs[0])
+		p := problemOf(ctx, errs[0])
+		requestOf(ctx).failed = p // huma writes it; observe logs it
+		return p
 	}
 	p := blank(ctx, status, message)
 	for _, err := range errs {
@@ -105,10 +111,12 @@ var refusals = []struct {
 	{errUnauthorized, http.StatusUnauthorized, "Sign in first: send an API token as Authorization: Bearer …"},
 	{errCrossOrigin, http.StatusForbidden, "A page of another origin may not do this."},
 	{errGone, http.StatusGone, "The outputs of this task were deleted when their time was over; their list remains."},
-	{io.ErrUnexpectedEOF, http.StatusBadRequest, "The request broke off before its end. Nothing was stored; send it again."},
+	{errBadRequest, http.StatusBadRequest, "The request broke off before its end, or its parts are not marked as multipart/form-data is. Nothing was stored; send it again."},
+	{storage.ErrText, http.StatusUnprocessableEntity, "The request holds a zero byte or broken UTF-8, which cannot be stored. Send plain text."},
 }
 
 var (
+	errBadRequest   = errors.New("request broken off or malformed")
 	errBodyTooLarge = errors.New("request body too large")
 	errUnauthorized = errors.New("not signed in")
 	errCrossOrigin  = errors.New("refused: cross-origin request")
@@ -138,6 +146,9 @@ func problemOf(ctx context.Context, err error) *Problem {
 		return p
 	case errors.As(err, &http400):
 		return blank(ctx, http400.Code, echoDetail(http400))
+	}
+	if storage.IsText(err) {
+		err = storage.ErrText
 	}
 	for _, r := range refusals {
 		if errors.Is(err, r.err) {
@@ -184,13 +195,20 @@ func (s *Server) writeError(err error, c echo.Context) {
 	if p.Status == http.StatusUnauthorized {
 		c.Response().Header().Set("WWW-Authenticate", `Bearer realm="longhaul"`)
 		if s.wantsPage(c) {
-			_ = c.Redirect(http.StatusSeeOther, "/sign-in") // the client is gone if this fails
+			_ = c.Redirect(http.StatusSeeOther, signInURL(c.Request())) // the client is gone if this fails
 			return
 		}
+		if partial(c) {
+			c.Response().Header().Set("HX-Redirect", "/sign-in") // the whole page goes there
+		}
+	}
+	if s.wantsPage(c) && s.problemPage(c, p) == nil {
+		return
 	}
 	body, err := json.Marshal(p)
 	if err != nil {
 		body = []byte(`{}`)
 	}
-	_ = c.Blob(p.Status, p.ContentType(""), body) // as above
+	c.Response().Header().Set(echo.HeaderContentType, p.ContentType("")) // the handler may have set another
+	_ = c.Blob(p.Status, p.ContentType(""), body)                        // as above
 }

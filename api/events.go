@@ -45,9 +45,8 @@ func (s *Server) eventRoutes(g *echo.Group) {
 		},
 		Responses: map[string]*huma.Response{
 			"200": bytesResponse("The log", "text/plain"), "206": bytesResponse("A part of the log", "text/plain"),
-			"416": {Description: "The range is past the end"},
 		},
-		Errors: []int{http.StatusUnprocessableEntity},
+		Errors: []int{http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable, http.StatusUnprocessableEntity},
 	})
 }
 
@@ -90,6 +89,8 @@ func (s *Server) events(c echo.Context) error {
 	}
 	// Errors from here on cut the stream; the client resumes with Last-Event-ID.
 	_ = stream.follow(c.Request().Context(), id, snap)
+	// The connection may serve other requests, long after.
+	_ = stream.control.SetWriteDeadline(time.Time{})
 	return nil
 }
 
@@ -186,6 +187,5 @@ func (s *Server) taskLog(c echo.Context) error {
 	}
 	c.Response().Header().Set(echo.HeaderContentType, echo.MIMETextPlainCharsetUTF8)
 	c.Response().Header().Set("Cache-Control", "private, no-cache")
-	http.ServeContent(c.Response(), c.Request(), "", time.Time{}, strings.NewReader(text))
-	return nil
+	return serveContent(c, strings.NewReader(text))
 }

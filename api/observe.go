@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,12 +32,48 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		shared.http = c.Request()
 		c.Response().Header().Set("X-Request-Id", shared.id)
 		c.Response().Header().Set("X-Content-Type-Options", "nosniff")
+		decodeParams(c)
 		if err := s.recovered(next, c); err != nil {
 			c.Error(err)
+		} else if shared.failed != nil {
+			s.report(c.Request().Context(), shared.failed)
 		}
 		s.access(c, shared, time.Since(began))
 		return nil
 	}
+}
+
+// decodeParams undoes the percent-encoding of parameters, which the router leaves where an
+// address is not written as Go would write it.
+func decodeParams(c echo.Context) {
+	if c.Request().URL.RawPath == "" {
+		return
+	}
+	values := slices.Clone(c.ParamValues())
+	for i, value := range values {
+		if decoded, err := url.PathUnescape(value); err == nil {
+			values[i] = decoded
+		}
+	}
+	c.SetParamValues(values...)
+}
+
+// notFound answers for addresses without a route, and for methods that a route does not take. Who
+// is not signed in learns of neither.
+func (s *Server) notFound(c echo.Context) error {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		probe := s.echo.NewContext(c.Request(), nil)
+		s.echo.Router().Find(method, echo.GetPath(c.Request()), probe)
+		if probe.Path() != c.Path() {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		return echo.ErrNotFound
+	}
+	c.Response().Header().Set(echo.HeaderAllow, strings.Join(allowed, ", "))
+	return echo.ErrMethodNotAllowed
 }
 
 // recovered runs next and turns a panic into an error that is logged with its stack.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"mime"
 	"net/http"
@@ -23,7 +24,8 @@ func (s *Server) outputRoutes(g *echo.Group) {
 	huma.Register(s.huma, huma.Operation{
 		OperationID: "list-outputs", Method: http.MethodGet, Path: taskPath + "/outputs", Tags: []string{"Tasks"},
 		Summary: "List a task's outputs", Description: "The list remains when the bytes have expired.",
-		Errors: []int{http.StatusUnauthorized, http.StatusNotFound},
+		Parameters: []*huma.Param{idParam()},
+		Errors:     []int{http.StatusUnauthorized, http.StatusNotFound},
 	}, s.listOutputs)
 	g.GET(tasksPath+"/:id/outputs/*", s.getOutput)
 	s.document(huma.Operation{
@@ -36,9 +38,9 @@ func (s *Server) outputRoutes(g *echo.Group) {
 		},
 		Responses: map[string]*huma.Response{
 			"200": bytesResponse("The bytes", "application/octet-stream"), "206": bytesResponse("A part", "application/octet-stream"),
-			"416": {Description: "The range is past the end"},
+			"304": {Description: "Not changed"},
 		},
-		Errors: []int{http.StatusGone},
+		Errors: []int{http.StatusGone, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable},
 	})
 	g.GET(tasksPath+"/:id/outputs.zip", s.zipOutputs)
 	s.document(huma.Operation{
@@ -115,8 +117,46 @@ func (s *Server) serveOutput(c echo.Context, task *storage.Task, output storage.
 	h.Set("Digest", "SHA-256="+b64)
 	h.Set("Cache-Control", "private, no-cache")
 	attachment(c, path.Base(output.Path))
-	http.ServeContent(c.Response(), c.Request(), "", time.Time{}, file)
-	return nil
+	return serveContent(c, file)
+}
+
+// serveContent answers with the content, or with the part of it that the request asks for.
+func serveContent(c echo.Context, content io.ReadSeeker) error {
+	w := &contentWriter{ResponseWriter: c.Response()}
+	http.ServeContent(w, c.Request(), "", time.Time{}, content)
+	if w.refused == 0 {
+		return nil
+	}
+	for _, name := range []string{"Content-Disposition", "Repr-Digest", "Digest"} { // of the content
+		c.Response().Header().Del(name)
+	}
+	detail := "The range is past the end. Content-Range tells how long the whole is."
+	if w.refused == http.StatusPreconditionFailed {
+		detail = "The condition that the request makes does not hold. Ask without it."
+	}
+	return refuse(c.Request().Context(), w.refused, detail)
+}
+
+// contentWriter holds the refusals of http.ServeContent back, which are no problem+json.
+type contentWriter struct {
+	http.ResponseWriter
+	refused int // the status, or 0
+}
+
+// WriteHeader lets all but refusals through.
+func (w *contentWriter) WriteHeader(status int) {
+	if status >= http.StatusBadRequest {
+		w.refused = status
+		return
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *contentWriter) Write(p []byte) (int, error) {
+	if w.refused != 0 {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
 }
 
 // attachment makes the browser save what follows under the name, and never show it: outputs
@@ -159,6 +199,7 @@ func (s *Server) zipOutputs(c echo.Context) error {
 		names = append(names, o.Path)
 	}
 	attachment(c, task.Name+"-outputs.zip")
+	c.Response().Header().Set(echo.HeaderContentType, "application/zip") // not every system knows the type by name
 	c.Response().WriteHeader(http.StatusOK)
 	if err := archive.Pack(c.Request().Context(), c.Response(), root.FS(), names, archive.PackOptions{}); err != nil {
 		s.Logger.WarnContext(c.Request().Context(), "outputs.zip broke off", "task", task.ID, "error", err)

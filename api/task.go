@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"longhaul/jobs"
 	"longhaul/storage"
 )
@@ -30,6 +32,11 @@ type Task struct {
 	Result      json.RawMessage `json:"result"`
 	Outputs     []Output        `json:"outputs"`
 	Links       Links           `json:"links"`
+}
+
+// TransformSchema completes the description.
+func (*Task) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return orNull(s, "remote", "error")
 }
 
 // Progress tells how far a task is and why it waits.

@@ -41,6 +41,7 @@ func (s *Server) taskRoutes(g *echo.Group) {
 			headerParam("If-None-Match", "The ETag of an earlier answer"),
 		},
 		Responses: map[string]*huma.Response{"200": s.taskResponse("The task"), "304": {Description: "Not changed"}},
+		Errors:    []int{http.StatusUnprocessableEntity},
 	})
 	huma.Register(s.huma, huma.Operation{
 		OperationID: "list-tasks", Method: http.MethodGet, Path: tasksPath, Tags: []string{"Tasks"},
@@ -48,20 +49,21 @@ func (s *Server) taskRoutes(g *echo.Group) {
 	}, s.listTasks)
 	huma.Register(s.huma, huma.Operation{
 		OperationID: "cancel-task", Method: http.MethodPost, Path: taskPath + "/cancel", Tags: []string{"Tasks"},
-		Summary:       "Cancel a task",
+		Summary: "Cancel a task", Parameters: []*huma.Param{idParam()},
 		Description:   "What cancelling came to, and what goes on in the remote application all the same, is the task's error once it is final.",
 		DefaultStatus: http.StatusAccepted, Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict},
 	}, s.cancelTask)
 	huma.Register(s.huma, huma.Operation{
 		OperationID: "retry-task", Method: http.MethodPost, Path: taskPath + "/retry", Tags: []string{"Tasks"},
-		Summary:       "Do the work of a final task again",
+		Summary: "Do the work of a final task again", Parameters: []*huma.Param{idParam()},
 		Description:   "Makes a new task that names this one as its parent. 409 when its input was deleted.",
 		DefaultStatus: http.StatusAccepted, Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict},
 	}, s.retryTask)
 	huma.Register(s.huma, huma.Operation{
 		OperationID: "delete-task", Method: http.MethodDelete, Path: taskPath, Tags: []string{"Tasks"},
-		Summary: "Delete a final task with its log and outputs", DefaultStatus: http.StatusNoContent,
-		Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict},
+		Summary: "Delete a final task with its log and outputs", Parameters: []*huma.Param{idParam()},
+		DefaultStatus: http.StatusNoContent,
+		Errors:        []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict},
 	}, s.deleteTask)
 }
 
@@ -77,10 +79,8 @@ func (s *Server) getTask(c echo.Context) error {
 		return err
 	}
 	known := c.Request().Header.Get("If-None-Match")
-	if matches(known, snap.Task.Version) && c.QueryParam("wait") != "" && !snap.Task.Final() {
-		if snap, err = s.waitTask(c, id, snap.Task.Version); err != nil {
-			return err
-		}
+	if snap, err = s.waitTask(c, snap, known); err != nil {
+		return err
 	}
 	h := c.Response().Header()
 	h.Set("ETag", etag(snap.Task.Version))
@@ -101,9 +101,13 @@ func (s *Server) getTask(c echo.Context) error {
 	return c.JSONBlob(http.StatusOK, body)
 }
 
-// waitTask holds until the task changes, is final, or the time is up.
-func (s *Server) waitTask(c echo.Context, id uuid.UUID, version int64) (*jobs.Snapshot, error) {
-	wait, err := strconv.Atoi(c.QueryParam("wait"))
+// waitTask holds as long as ?wait asks, while the task is as known names it and not final.
+func (s *Server) waitTask(c echo.Context, snap *jobs.Snapshot, known string) (*jobs.Snapshot, error) {
+	text := c.QueryParam("wait")
+	if text == "" {
+		return snap, nil
+	}
+	wait, err := strconv.Atoi(text)
 	if err != nil || wait < 0 || wait > maxWait {
 		return nil, &jobs.Invalid{
 			Detail: fmt.Sprintf("wait is a number of seconds from 0 to %d", maxWait),
@@ -112,7 +116,12 @@ func (s *Server) waitTask(c echo.Context, id uuid.UUID, version int64) (*jobs.Sn
 	}
 	ctx, cancel := s.untilStop(c.Request().Context(), time.Duration(wait)*time.Second)
 	defer cancel()
-	return s.Engine.Watch().Wait(ctx, id, version)
+	for ctx.Err() == nil && !snap.Task.Final() && matches(known, snap.Task.Version) {
+		if snap, err = s.Engine.Watch().Wait(ctx, snap.Task.ID, snap.Task.Version); err != nil {
+			return nil, err
+		}
+	}
+	return snap, nil
 }
 
 // untilStop returns a context that ends after d, with ctx, or when the server is to stop.
@@ -170,7 +179,7 @@ func (s *Server) listTasks(ctx context.Context, in *listTasksInput) (*listTasksO
 }
 
 type taskInput struct {
-	ID string `path:"id" format:"uuid" doc:"The task's id"`
+	ID string `path:"id" doc:"The task's id"` // idParam describes it; what is no id is not found
 }
 
 type taskOutput struct {

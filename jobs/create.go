@@ -104,11 +104,16 @@ func (e *Engine) Draft(ctx context.Context, n NewTask) (*Draft, error) {
 	deadline := now.Add(queueDeadline)
 	task := &storage.Task{
 		ID: id, App: app.Name, Name: n.Name, Kind: kind.Name, Params: params, MaxRejected: n.MaxRejected,
-		Exclusive: kind.Exclusive, Gated: app.Product != "none" || app.MaxRunning > 0, Attempt: 1, CreatedBy: n.By.Name,
+		Exclusive: kind.Exclusive, Gated: gated(&app), Attempt: 1, CreatedBy: n.By.Name,
 		State: Queued, CreatedAt: now, DueAt: &now, DeadlineAt: &deadline,
 		Work: json.RawMessage(`{}`), Input: "none", Version: 1, Fence: 1,
 	}
 	return &Draft{Task: task, Kind: kind, App: &app, by: n.By}, nil
+}
+
+// gated reports whether the app's tasks wait for anything before they start.
+func gated(app *storage.App) bool {
+	return app.Product != "none" || app.MaxRunning > 0 || app.MaintenanceStart != nil
 }
 
 // TakeArchive streams the draft's archive to storage and checks it. The error is an

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"longhaul/oracle"
 	"longhaul/storage"
 )
 
@@ -104,13 +105,19 @@ func (e *Engine) end(ctx context.Context, job *river.Job[stepArgs], r *Run, v *v
 		}
 		return e.finish(ctx, job, r, v)
 	}
-	remote := r.kind.Tidy != nil && (task.RemoteIntentAt != nil || string(task.Work) != "{}")
-	if task.Input == "none" && !remote {
+	if task.Input == "none" && !r.reachedOut() {
 		return e.finish(ctx, job, r, v)
 	}
 	task.Verdict = marshal(v)
 	task.Message = v.says()
 	return e.advance(ctx, job, r, Go(stepTidy))
+}
+
+// reachedOut reports whether the task may have put something into the remote application: it has
+// started a job there, or was let onto it with an input to upload.
+func (r *Run) reachedOut() bool {
+	t := r.Task
+	return r.kind.Tidy != nil && (t.RemoteIntentAt != nil || t.StartedAt != nil && t.Input == "inbound")
 }
 
 func storedVerdict(t *storage.Task) (*verdict, error) {
@@ -146,7 +153,7 @@ func (e *Engine) tidy(ctx context.Context, r *Run) (Next, error) {
 		}
 		r.Task.Tries++
 		r.Logger().WarnContext(ctx, "tidy", "tries", r.Task.Tries, "error", err)
-		if r.Task.Tries < maxTidyTries {
+		if r.Task.Tries < maxTidyTries && !refusesAll(err) {
 			next := Again(backoff(r.Task.Tries))
 			next.keepTries = true
 			return next, nil
@@ -167,12 +174,27 @@ func (e *Engine) stillReading(r *Run) time.Duration {
 	return task.RemoteIntentAt.Add(e.ReadTime).Sub(e.now())
 }
 
+// refusesAll reports whether the application takes nothing from this user: asking again in a
+// moment is of no use.
+func refusesAll(err error) bool {
+	kind := oracle.KindOf(err)
+	return kind == oracle.KindUnauthorized || kind == oracle.KindForbidden
+}
+
+// tidyAll cleans up here and there; trouble with one does not keep it from the other.
 func (e *Engine) tidyAll(ctx context.Context, r *Run) error {
-	if r.kind.Tidy != nil {
-		if err := r.kind.Tidy(ctx, r); err != nil {
-			return err
-		}
+	var remote error
+	if r.reachedOut() {
+		remote = r.kind.Tidy(ctx, r)
 	}
+	if remote != nil && r.Task.Tries+1 < maxTidyTries && !refusesAll(remote) {
+		return remote // tried again; the input shows until then that something may be there
+	}
+	return errors.Join(remote, e.tidyInput(r))
+}
+
+// tidyInput removes the task's input, unless it is to be kept.
+func (e *Engine) tidyInput(r *Run) error {
 	if r.Task.Input == "none" {
 		return nil
 	}
@@ -205,6 +227,9 @@ func (e *Engine) finish(ctx context.Context, job *river.Job[stepArgs], r *Run, v
 		task.Percent = 100
 	}
 	r.Logf("Ended as %s: %s", v.State, task.Message)
+	if task.Input == "archive" {
+		task.Input = "deleted" // where it could not be: the sweep of archives removes it
+	}
 	if err := e.commitEnd(ctx, r, job.ID); err != nil {
 		return err
 	}
@@ -220,8 +245,14 @@ func (e *Engine) commitEnd(ctx context.Context, r *Run, done int64) error {
 	if !r.Task.Gated {
 		return storage.FinishTask(ctx, e.db.Pool, r.Task, r.log.String(), e.KeepOutputs, done)
 	}
+	// Before the transaction: one that waits for a second connection while it holds the first, and
+	// the lock on the address, would wait for ever where all do so.
+	app, err := r.App(ctx)
+	if err != nil {
+		return err
+	}
 	return e.db.InTx(ctx, func(tx pgx.Tx) error {
-		if err := e.letIn(ctx, tx, r); err != nil {
+		if err := e.letIn(ctx, tx, r.Task.ID, app); err != nil {
 			return err
 		}
 		return storage.FinishTask(ctx, tx, r.Task, r.log.String(), e.KeepOutputs, done)

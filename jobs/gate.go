@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"longhaul/storage"
@@ -104,11 +105,7 @@ func whyWait(q *storage.Queue, app *storage.App, exclusive bool) string {
 }
 
 // letIn wakes the oldest tasks that wait for the application, when one of its tasks ends.
-func (e *Engine) letIn(ctx context.Context, tx pgx.Tx, r *Run) error {
-	app, err := r.App(ctx)
-	if err != nil {
-		return err
-	}
+func (e *Engine) letIn(ctx context.Context, tx pgx.Tx, ended uuid.UUID, app *storage.App) error {
 	if err := storage.LockAddress(ctx, tx, app.Address()); err != nil {
 		return err
 	}
@@ -117,7 +114,7 @@ func (e *Engine) letIn(ctx context.Context, tx pgx.Tx, r *Run) error {
 		return err
 	}
 	for _, id := range waiting {
-		if id == r.Task.ID {
+		if id == ended {
 			continue
 		}
 		if _, err := e.wake(ctx, tx, id); err != nil {

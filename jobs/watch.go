@@ -85,9 +85,18 @@ type watched struct {
 	snap    *Snapshot     // nil: not known, or no longer
 	gone    bool          // there is no such task
 	gen     int           // rises with each word of a change
+	load    *load         // the query that is under way, if one is
 	waiters int           // who wait for a change
 	next    chan struct{} // closed when snap is replaced
 	used    time.Time
+}
+
+// load is a query for a task that all share who ask while it is under way.
+type load struct {
+	gen  int // of the entry when it began
+	done chan struct{}
+	snap *Snapshot
+	err  error
 }
 
 func newWatch(db *storage.DB, wakes *storage.Wakes) *Watch {
@@ -102,21 +111,37 @@ func (w *Watch) Get(ctx context.Context, id uuid.UUID) (*Snapshot, error) {
 		defer w.mu.Unlock()
 		return entry.snap, nil
 	}
-	gen := entry.gen
-	w.mu.Unlock()
-
-	task, err := w.db.Task(ctx, id)
-	if err != nil {
-		return nil, err
+	l := entry.load
+	if l == nil || l.gen != entry.gen {
+		l = &load{gen: entry.gen, done: make(chan struct{})}
+		entry.load = l
+		go w.fetch(context.WithoutCancel(ctx), id, entry, l)
 	}
-	snap := &Snapshot{Task: task, db: w.db}
+	w.mu.Unlock()
+	select {
+	case <-l.done:
+		return l.snap, l.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// fetch does a load. It does not end with the one who happened to ask first.
+func (w *Watch) fetch(ctx context.Context, id uuid.UUID, entry *watched, l *load) {
+	defer close(l.done)
+	task, err := w.db.Task(ctx, id)
+	if l.err = err; err == nil {
+		l.snap = &Snapshot{Task: task, db: w.db}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	// A word that came during the query may tell of a newer row than the one just read.
-	if entry.gen == gen {
-		entry.put(snap)
+	if entry.load == l {
+		entry.load = nil
 	}
-	return snap, nil
+	// A word that came during the query may tell of a newer row than the one just read.
+	if err == nil && entry.gen == l.gen {
+		entry.put(l.snap)
+	}
 }
 
 // Wait returns the task once its version differs from the given one or it is final, or, as it

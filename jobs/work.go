@@ -49,7 +49,7 @@ func (e *Engine) work(ctx context.Context, job *river.Job[stepArgs]) error {
 	if task.Final() || task.LeaseUntil != nil && task.LeaseUntil.After(now) {
 		return nil
 	}
-	if wait := task.DueAt.Sub(now); wait > early && task.CancelRequestedAt == nil {
+	if wait := task.DueAt.Sub(now); wait > early && !toCancel(&task) {
 		if task.JobID != nil && *task.JobID == job.ID {
 			return river.JobSnooze(wait)
 		}
@@ -242,12 +242,16 @@ func (e *Engine) saveStep(ctx context.Context, tx pgx.Tx, r *Run, after time.Dur
 	if err := storage.SaveStep(ctx, tx, r.Task, r.log.String(), done); err != nil {
 		return err
 	}
-	if r.Task.CancelRequestedAt == nil || after <= 0 {
+	if !toCancel(r.Task) || after <= 0 {
 		return nil
 	}
 	_, err = e.wake(ctx, tx, r.Task.ID)
 	return err
 }
+
+// toCancel reports whether a task's cancellation was asked for and is not decided yet. One that is
+// cleaning up after its verdict takes the time that it takes.
+func toCancel(t *storage.Task) bool { return t.CancelRequestedAt != nil && t.Verdict == nil }
 
 // wake makes an open task due now and reports whether there was one.
 func (e *Engine) wake(ctx context.Context, tx pgx.Tx, id uuid.UUID) (bool, error) {

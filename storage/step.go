@@ -78,7 +78,7 @@ func SaveStep(ctx context.Context, tx pgx.Tx, t *Task, log string, done int64) e
 		UPDATE tasks SET
 			fence = fence + 1, version = version + 1, lease_by = NULL, lease_until = NULL,
 			state = $3, started_at = $4, step = $5,
-			due_at = CASE WHEN cancel_requested_at IS NOT NULL THEN now() ELSE $6 END,
+			due_at = CASE WHEN cancel_requested_at IS NOT NULL AND $10::jsonb IS NULL THEN now() ELSE $6 END,
 			tries = $7, job_id = $8, work = $9, verdict = $10,
 			percent = greatest(percent, $11), message = $12, eta = $13,
 			remote_intent_at = $14, remote_job_id = $15, remote_status = $16, remote_url = $17,

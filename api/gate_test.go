@@ -1,0 +1,153 @@
+package api_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"longhaul/api"
+	"longhaul/jobs"
+	"longhaul/oracle/sim"
+)
+
+// A kind that needs the application alone waits, and says for what.
+func TestExclusive(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.addApp("other", s.onSim("Vision")) // another app of the same application
+	s.addApp("sales", s.onSim("Sales"))  // another application
+	s.fault(sim.Fault{Kind: sim.FaultStuckJob, Count: 1})
+	first := s.create(object{"app": "vision", "name": "importAccount", "kind": "epm.importMetadata"}, accounts(t, 20, 0))
+	first = s.waitUntil(first.ID, "running in the application", func(t *api.Task) bool { return t.Remote != nil })
+
+	var waiting []api.Task
+	for _, app := range []string{"vision", "other"} {
+		task := s.create(object{"app": app, "name": "importEntity", "kind": "epm.importMetadata"}, zipOf(t, entry{"importEntity.csv", "Entity,Parent\nE_1,E_100\n"}))
+		waiting = append(waiting, s.waitUntil(task.ID, "waiting with the reason", func(t *api.Task) bool {
+			return t.State == "queued" && t.Progress.Step == "waiting" && strings.Contains(t.Progress.Message, "Waiting for importAccount, which needs the application alone")
+		}))
+	}
+	// Work of another application does not wait.
+	elsewhere := s.create(object{"app": "sales", "name": "Refresh Database", "kind": "epm.refreshCube"}, nil)
+	s.waitFinal(elsewhere.ID, "succeeded")
+
+	s.control("jobs/"+first.Remote.JobID, object{"action": "release"})
+	s.waitFinal(first.ID, "succeeded")
+	for _, task := range waiting {
+		final := s.waitFinal(task.ID, "succeeded")
+		if log := s.log(task.ID); strings.Count(log, "Waiting for importAccount") != 1 {
+			t.Errorf("the reason is not in the log once:\n%s", log)
+		}
+		if final.StartedAt.Before(*s.getTask(first.ID).FinishedAt) {
+			t.Error("started before the first had ended")
+		}
+	}
+}
+
+// max_running is never passed, and reached.
+func TestMaxRunning(t *testing.T) {
+	t.Parallel()
+	const most, tasks = 3, 24
+	s := newServer(t)
+	s.addApp("narrow", jobs.AppSettings{Product: "none", MaxRunning: most})
+	// The database itself counts at every change.
+	s.exec(`
+		CREATE TABLE peak (running int);
+		CREATE FUNCTION note_peak() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			INSERT INTO peak SELECT count(*) FROM tasks WHERE app = 'narrow' AND state = 'running';
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER note_peak AFTER UPDATE ON tasks FOR EACH STATEMENT EXECUTE FUNCTION note_peak()`)
+	var ids []string
+	for range tasks {
+		ids = append(ids, s.create(object{"app": "narrow", "name": "nap", "kind": "sleep", "params": object{"ms": 50}}, nil).ID)
+	}
+	sawReason := false
+	for i := len(ids) - 1; i >= 0; i-- {
+		s.waitUntil(ids[i], "succeeded", func(t *api.Task) bool {
+			sawReason = sawReason || strings.Contains(t.Progress.Message, "Waiting for a free place: 3 of 3 tasks of narrow run") ||
+				strings.Contains(t.Progress.Message, "older tasks of narrow")
+			return t.State == "succeeded"
+		})
+	}
+	if peak := s.count("SELECT max(running) FROM peak"); peak != most {
+		t.Errorf("%d ran at once, want %d", peak, most)
+	}
+	if !sawReason {
+		t.Error("no waiting task said why")
+	}
+	// The oldest go first: only those that are let in together may start in another order.
+	moved := s.count(`SELECT max(abs(made - started)) FROM (
+		SELECT row_number() OVER (ORDER BY id) AS made, row_number() OVER (ORDER BY started_at) AS started
+		FROM tasks WHERE app = 'narrow') AS places`)
+	if moved >= most {
+		t.Errorf("a task started %d places out of order", moved)
+	}
+}
+
+// window is a maintenance window that begins so far from now.
+func window(from time.Duration, minutes int) jobs.AppSettings {
+	start, zone := time.Now().UTC().Add(from).Format("15:04"), "UTC"
+	return jobs.AppSettings{Product: "none", MaxRunning: 9, MaintenanceStart: &start, MaintenanceMinutes: &minutes, MaintenanceZone: &zone}
+}
+
+func (s *server) held(app, name string) api.Task {
+	s.t.Helper()
+	task := s.create(object{"app": app, "name": name, "kind": "noop"}, nil)
+	return s.waitUntil(task.ID, "held", func(t *api.Task) bool {
+		return t.State == "queued" && t.Progress.Step == "waiting" &&
+			strings.Contains(t.Progress.Message, "Waiting for the end of the daily maintenance at ")
+	})
+}
+
+func TestMaintenanceWindow(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.addApp("closed", window(-10*time.Minute, 60))
+	task := s.held("closed", "a")
+	end := time.Now().UTC().Add(50 * time.Minute)
+	if !strings.Contains(task.Progress.Message, end.Format("15:04 UTC")) && !strings.Contains(task.Progress.Message, end.Add(-time.Minute).Format("15:04 UTC")) {
+		t.Errorf("%q does not tell the end, about %s", task.Progress.Message, end)
+	}
+	s.act(task.ID, "cancel")
+	s.waitFinal(task.ID, "cancelled")
+
+	// Without history a run is expected to take ten minutes, so it would run into this window.
+	s.addApp("soon", jobs.AppSettings{Product: "none", MaxRunning: 9})
+	s.waitFinal(s.create(object{"app": "soon", "name": "short", "kind": "noop"}, nil).ID, "succeeded")
+	s.waitFinal(s.create(object{"app": "soon", "name": "long", "kind": "noop"}, nil).ID, "succeeded")
+	s.exec("UPDATE tasks SET started_at = finished_at - interval '20 minutes' WHERE name = 'long'")
+	_, err := s.engine.ReplaceApp(t.Context(), "soon", window(5*time.Minute, 60), jobs.Caller{Name: "test"})
+	must(t, err)
+	s.held("soon", "unknown")
+	s.held("soon", "long")
+	s.waitFinal(s.create(object{"app": "soon", "name": "short", "kind": "noop"}, nil).ID, "succeeded")
+
+	// A window counts for an app that has no other limit too.
+	only := window(-10*time.Minute, 60)
+	only.MaxRunning = 0
+	s.addApp("only", only)
+	s.held("only", "a")
+}
+
+// Many tasks that end at the same moment, each giving up its place, do not block one another.
+func TestEndingTogether(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.addApp("busy", busy())
+	s.create(object{"app": "busy", "name": "first", "kind": "sleep", "params": object{"ms": 3_600_000}}, nil)
+	var ids []string
+	for range 40 {
+		ids = append(ids, s.create(object{"app": "busy", "name": "waits", "kind": "noop"}, nil).ID)
+	}
+	began := time.Now()
+	for _, id := range ids {
+		s.act(id, "cancel")
+	}
+	for _, id := range ids {
+		s.waitFinal(id, "cancelled")
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("took %s", took)
+	}
+}

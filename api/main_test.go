@@ -1,0 +1,9 @@
+package api_test
+
+import (
+	"testing"
+
+	"longhaul/storage/storagetest"
+)
+
+func TestMain(m *testing.M) { storagetest.Main(m) }

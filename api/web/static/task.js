@@ -1,0 +1,77 @@
+// A task's page: follows the task's events, refreshes its state and lets the log grow.
+"use strict";
+(() => {
+  const log = document.getElementById("log");
+  const none = document.getElementById("log-none");
+  const toEnd = document.getElementById("log-end");
+  const copy = document.getElementById("log-copy");
+  const encoder = new TextEncoder(), decoder = new TextDecoder();
+  let known = Number(log.dataset.size); // bytes of the log that are shown
+  let source = null, ended = log.dataset.events === "";
+
+  const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 30;
+  const scrollToEnd = () => { log.scrollTop = log.scrollHeight; };
+
+  // A stream that begins anew repeats what is shown already.
+  function append(offset, text) {
+    const bytes = encoder.encode(text), skip = known - offset;
+    if (skip < 0 || skip >= bytes.length) return;
+    const follow = atEnd();
+    log.append(skip === 0 ? text : decoder.decode(bytes.subarray(skip)));
+    known += bytes.length - skip;
+    none.hidden = true;
+    if (follow) scrollToEnd(); else toEnd.hidden = false;
+  }
+
+  function refresh() { htmx.trigger(document.getElementById("live"), "refresh"); }
+
+  function taskChanged(task) {
+    if (String(task.version) !== document.getElementById("live").dataset.version) refresh();
+    if (task.finished_at) {
+      ended = true;
+      stop();
+    }
+  }
+
+  function stop() {
+    if (source) source.close();
+    source = null;
+  }
+
+  function follow() {
+    if (ended || source) return;
+    source = new EventSource(log.dataset.events);
+    source.addEventListener("log", (event) => {
+      const data = JSON.parse(event.data);
+      append(data.offset, data.text);
+    });
+    source.addEventListener("task", (event) => taskChanged(JSON.parse(event.data)));
+    source.addEventListener("error", () => {
+      if (!source || source.readyState !== EventSource.CLOSED) return; // the browser resumes by itself
+      stop();
+      refresh(); // finds out whether the session ended or the task is gone
+      setTimeout(follow, 5000);
+    });
+  }
+
+  // Browsers allow few streams at once; a tab that nobody looks at leaves its place to others.
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "visible") follow(); else stop();
+  });
+  window.addEventListener("pagehide", stop);
+  window.addEventListener("pageshow", follow);
+
+  log.addEventListener("scroll", () => { toEnd.hidden = atEnd(); });
+  toEnd.addEventListener("click", () => { scrollToEnd(); log.focus(); });
+  if (navigator.clipboard) {
+    copy.hidden = false;
+    copy.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(log.textContent);
+      const words = copy.querySelector("span");
+      words.textContent = "Copied";
+      setTimeout(() => { words.textContent = "Copy"; }, 2000);
+    });
+  }
+  scrollToEnd();
+  if (document.visibilityState === "visible") follow();
+})();
