@@ -205,7 +205,7 @@ func (s *Server) writeError(err error, c echo.Context) {
 	if s.wantsPage(c) && s.problemPage(c, p) == nil {
 		return
 	}
-	body, err := json.Marshal(p)
+	body, err := encode(p)
 	if err != nil {
 		body = []byte(`{}`)
 	}

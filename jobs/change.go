@@ -22,7 +22,7 @@ func (e *Engine) Cancel(ctx context.Context, id uuid.UUID, by Caller) (*storage.
 		if task, err = storage.RequestCancel(ctx, tx, id, by.Name); err != nil {
 			return err
 		}
-		if _, err := e.wake(ctx, tx, id); err != nil {
+		if err := e.wake(ctx, tx, id); err != nil {
 			return err
 		}
 		return storage.InsertAudit(ctx, tx, by.audit("task.cancel", &task))

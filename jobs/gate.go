@@ -117,7 +117,7 @@ func (e *Engine) letIn(ctx context.Context, tx pgx.Tx, ended uuid.UUID, app *sto
 		if id == ended {
 			continue
 		}
-		if _, err := e.wake(ctx, tx, id); err != nil {
+		if err := e.wake(ctx, tx, id); err != nil {
 			return err
 		}
 	}

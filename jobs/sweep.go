@@ -67,8 +67,7 @@ func (e *Engine) sweepUnwoken(ctx context.Context) {
 	}
 	for _, id := range ids {
 		err := e.db.InTx(ctx, func(tx pgx.Tx) error {
-			_, err := e.wake(ctx, tx, id)
-			return err
+			return e.wake(ctx, tx, id)
 		})
 		if err != nil {
 			e.sweepFailed(ctx, "unwoken tasks", err)

@@ -245,19 +245,18 @@ func (e *Engine) saveStep(ctx context.Context, tx pgx.Tx, r *Run, after time.Dur
 	if !toCancel(r.Task) || after <= 0 {
 		return nil
 	}
-	_, err = e.wake(ctx, tx, r.Task.ID)
-	return err
+	return e.wake(ctx, tx, r.Task.ID)
 }
 
 // toCancel reports whether a task's cancellation was asked for and is not decided yet. One that is
 // cleaning up after its verdict takes the time that it takes.
 func toCancel(t *storage.Task) bool { return t.CancelRequestedAt != nil && t.Verdict == nil }
 
-// wake makes an open task due now and reports whether there was one.
-func (e *Engine) wake(ctx context.Context, tx pgx.Tx, id uuid.UUID) (bool, error) {
+// wake makes an open task due now.
+func (e *Engine) wake(ctx context.Context, tx pgx.Tx, id uuid.UUID) error {
 	job, err := e.schedule(ctx, tx, id, e.now())
 	if err != nil {
-		return false, err
+		return err
 	}
 	return storage.SetWaker(ctx, tx, id, *job)
 }
@@ -351,7 +350,7 @@ func marshal(value any) json.RawMessage {
 	}
 	raw, err := json.Marshal(value)
 	if err != nil {
-		raw, _ = json.Marshal(map[string]string{"error": err.Error()})
+		return json.RawMessage(fmt.Sprintf(`{"error":%q}`, err)) // not of any value that our kinds give
 	}
 	return raw
 }

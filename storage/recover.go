@@ -71,13 +71,13 @@ func (d *DB) Unwoken(ctx context.Context, grace time.Duration, limit int) ([]uui
 	return pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 }
 
-// SetWaker records that the River job will wake an open task, which becomes due. It reports
-// whether there was such a task.
-func SetWaker(ctx context.Context, tx pgx.Tx, id uuid.UUID, job int64) (bool, error) {
-	tag, err := tx.Exec(ctx, `
+// SetWaker records that the River job will wake an open task, which becomes due. A task that
+// has ended meanwhile stays as it is.
+func SetWaker(ctx context.Context, tx pgx.Tx, id uuid.UUID, job int64) error {
+	_, err := tx.Exec(ctx, `
 		UPDATE tasks SET job_id = $2, due_at = least(due_at, now())
 		WHERE id = $1 AND state IN ('queued', 'running')`, id, job)
-	return tag.RowsAffected() == 1, err
+	return err
 }
 
 // WakeSoon makes a River job available now instead of when River's scheduler next looks, which
