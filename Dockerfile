@@ -2,24 +2,20 @@
 #
 #   docker build -t longhaul --build-arg VERSION="$(git describe --tags --always)" .
 #
-# Where no registry can be reached, BASE is a local image of Debian 12 and BINARY=built takes the
-# ./longhaul that `make build` left (make test-container does so by itself).
+# Where no registry can be reached (make test-container does this by itself): BASE and GO are a
+# local image of Debian 12, and PREBUILT=longhaul takes the program that `make build` left.
 ARG BASE=docker.io/library/debian:bookworm-slim
 ARG GO=docker.io/library/golang:1.26.8-bookworm
-ARG BINARY=compiled
 
-FROM ${GO} AS compiled
+FROM ${GO} AS build
+ARG PREBUILT=
 WORKDIR /src
 COPY go.mod go.sum ./
-RUN go mod download
+RUN [ -n "${PREBUILT}" ] || go mod download
 COPY . .
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /longhaul .
-
-FROM scratch AS built
-COPY longhaul /longhaul
-
-FROM ${BINARY} AS binary
+RUN if [ -n "${PREBUILT}" ]; then cp "${PREBUILT}" /longhaul; else \
+      CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /longhaul .; fi
 
 FROM ${BASE}
 # Postgres by its number: what a volume holds can be opened only by the version that made it.
@@ -32,7 +28,7 @@ RUN mkdir -p /etc/postgresql-common/createcluster.d \
 RUN groupadd --gid 10001 longhaul \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/longhaul --shell /usr/sbin/nologin longhaul \
  && install -d -o longhaul -g longhaul -m 0700 /var/lib/longhaul
-COPY --from=binary /longhaul /usr/local/bin/longhaul
+COPY --from=build /longhaul /usr/local/bin/longhaul
 
 # By number, so that an orchestrator can see that it is not root.
 USER 10001:10001

@@ -193,7 +193,7 @@ type crashServer struct {
 
 func (w *crashWorld) start(t *testing.T) *crashServer {
 	t.Helper()
-	s := &crashServer{cmd: exec.CommandContext(context.Background(), os.Args[0]), logs: &bytes.Buffer{}} //nolint:gosec // the test binary itself
+	s := &crashServer{cmd: exec.CommandContext(context.Background(), os.Args[0]), logs: &bytes.Buffer{}}
 	s.cmd.Env = w.env
 	s.cmd.Stderr = s.logs
 	if err := s.cmd.Start(); err != nil {
@@ -245,7 +245,7 @@ func (w *crashWorld) do(method, path, contentType string, body []byte, key strin
 	if err != nil {
 		return crashAnswer{}, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	return crashAnswer{resp.StatusCode, text}, err
 }
@@ -373,7 +373,7 @@ func multipartTask(t *testing.T, task []byte, file string) (contentType string, 
 	if err == nil {
 		part, err = form.CreateFormFile("file", filepath.Base(file))
 	}
-	content, readErr := os.ReadFile(file) //nolint:gosec // a sample of the repository
+	content, readErr := os.ReadFile(file)
 	if err == nil {
 		_, err = part.Write(content)
 	}
@@ -464,7 +464,7 @@ func (w *crashWorld) checkOutputs(t *testing.T, task crashTask) {
 	t.Helper()
 	for _, output := range task.Outputs {
 		path := filepath.Join(w.dir, "uploads", task.App, task.Name, task.ID, "outbound", filepath.FromSlash(output.Path))
-		content, err := os.ReadFile(path) //nolint:gosec // in the test's own folder
+		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Error(err)
 			continue
@@ -552,7 +552,7 @@ func (w *crashWorld) remoteFiles(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	var files struct {
 		Items []struct {
 			Name string `json:"name"`

@@ -205,8 +205,7 @@ type definitionsOutput struct{ Body Page[Definition] }
 // listDefinitions handles GET /api/v1/apps/{app}/job-definitions, for whoever is signed in.
 func (s *Server) listDefinitions(ctx context.Context, in *definitionsInput) (*definitionsOutput, error) {
 	names, err := s.Engine.Definitions(ctx, in.App, in.Kind)
-	var remote *jobs.RemoteError
-	if errors.As(err, &remote) {
+	if remote, ok := errors.AsType[*jobs.RemoteError](err); ok {
 		return nil, refuse(ctx, http.StatusBadGateway, remote.Message)
 	}
 	if err != nil {

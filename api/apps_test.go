@@ -139,8 +139,7 @@ func TestAppsRefuse(t *testing.T) {
 		"empty time zone":     {object{"maintenance": object{"start": "02:00", "minutes": 60, "time_zone": ""}}, "body.maintenance.time_zone"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			one := *s
-			one.t = t
+			one := s.in(t)
 			a := one.do(http.MethodPost, "/api/v1/apps", s.appOn(test.changes))
 			a.wantField(test.at)
 			if strings.Contains(string(a.body), "secret") || strings.Contains(string(a.body), simPass) {

@@ -99,7 +99,7 @@ func (s *Server) signOut(c echo.Context) error {
 }
 
 func (s *Server) cookie(c echo.Context, value string, expires time.Time) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // G124: on plain http, which is for loopback, Secure would lose the session
 		Name: s.sessions.Cookie.Name, Value: value, Path: "/", Expires: expires,
 		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: strings.HasPrefix(s.base(c.Request()), "https:"),
 	}

@@ -63,7 +63,7 @@ type site struct {
 
 // newSite starts a server and opens a tab. At the end of the test it fails when the page
 // complained: about a script, or about what its Content-Security-Policy forbids.
-func newSite(t *testing.T, browser context.Context, changes ...func(*config)) *site {
+func newSite(browser context.Context, t *testing.T, changes ...func(*config)) *site {
 	t.Helper()
 	s := &site{server: newServer(t, changes...)}
 	tab, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
@@ -76,7 +76,7 @@ func newSite(t *testing.T, browser context.Context, changes ...func(*config)) *s
 			if err != nil {
 				return
 			}
-			if known := m.Source == "network" || strings.Contains(m.Text, "[DOM]"); !known && m.Type != chromedp.ConsoleDebug {
+			if !expected(m) {
 				complaints = append(complaints, m.String())
 			}
 		}
@@ -92,6 +92,13 @@ func newSite(t *testing.T, browser context.Context, changes ...func(*config)) *s
 		}
 	})
 	return s
+}
+
+// expected tells what a browser says about answers that the tests ask for: refusals, and a list's
+// refresh that gives way to a filter.
+func expected(m chromedp.ConsoleMessage) bool {
+	return m.Source == "network" || m.Type == chromedp.ConsoleDebug ||
+		strings.HasPrefix(m.Text, "[DOM]") || strings.HasPrefix(m.Text, "htmx:sendAbort") || strings.HasPrefix(m.Text, "htmx:afterRequest")
 }
 
 // keepPicture leaves a picture of the page where LONGHAUL_TEST_PICTURES says, for whoever looks
@@ -232,9 +239,9 @@ func (s *site) setFile(name string, content []byte) {
 }
 
 // keys presses keys.
-func (s *site) keys(keys string, modifiers ...chromedp.KeyOption) {
+func (s *site) keys(keys string) {
 	s.t.Helper()
-	s.steps(chromedp.KeyEvent(keys, modifiers...))
+	s.steps(chromedp.KeyEvent(keys))
 }
 
 // look makes the window as wide as that, and the reader's system light or dark.
@@ -264,16 +271,15 @@ type violation struct {
 	} `json:"nodes"`
 }
 
-// accessible checks the page with axe-core, apart from the parts of others that are excluded.
-func (s *site) accessible(exclude ...string) {
+// accessible checks the page with axe-core.
+func (s *site) accessible() {
 	s.t.Helper()
 	if !js[bool](s, "'axe' in window") {
 		source, err := os.ReadFile("testdata/axe-core/axe.min.js")
 		must(s.t, err)
 		s.run(string(source))
 	}
-	skip := jsonText(s.t, append([]string{}, exclude...))
-	found := js[[]violation](s, `axe.run({exclude: `+string(skip)+`.map((s) => [s])}, {resultTypes: ["violations"]}).then((r) => r.violations)`)
+	found := js[[]violation](s, `axe.run({resultTypes: ["violations"]}).then((r) => r.violations)`)
 	for _, v := range found {
 		for _, node := range v.Nodes {
 			s.t.Errorf("%s: %s (%s, %s): %s\n%s", s.where(), v.Help, v.ID, v.Impact, node.HTML, node.Summary)

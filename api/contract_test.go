@@ -48,7 +48,7 @@ func (s *server) contract() *contract {
 	s.t.Helper()
 	described.once.Do(func() {
 		resp := s.open(http.MethodGet, "/openapi.json", nil)
-		defer resp.Body.Close() //nolint:errcheck // it was read to its end
+		defer resp.Body.Close()
 		raw, err := io.ReadAll(resp.Body)
 		must(s.t, err)
 		described.contract = readContract(s.t, raw)
@@ -145,7 +145,7 @@ func (s *server) checkContract(method string, a *answer, path string) {
 	mediaType, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))
 	must(s.t, err)
 	if _, ok := answers.Content[mediaType]; !ok {
-		if _, any := answers.Content["application/octet-stream"]; !any {
+		if _, anyType := answers.Content["application/octet-stream"]; !anyType {
 			s.t.Errorf("%s: the media type %s is not described for status %d", a.asked, mediaType, a.status)
 		}
 		return

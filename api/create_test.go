@@ -140,8 +140,7 @@ func TestCreateRefuses(t *testing.T) {
 		"no file for a kind that needs one": {object{"app": "vision", "name": "a", "kind": "epm.importMetadata"}, "file", "multipart/form-data"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			one := *s
-			one.t = t
+			one := s.in(t)
 			var headers []string
 			if _, ok := test.task.(io.Reader); ok {
 				headers = []string{"Content-Type", "application/json"}
@@ -240,8 +239,7 @@ func TestCreateMalformedParts(t *testing.T) {
 		"no line end":         {"multipart/form-data; boundary=b", head + "\r\n--b and so on\r\n--b--\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			one := *s
-			one.t = t
+			one := s.in(t)
 			one.do(http.MethodPost, "/api/v1/tasks", strings.NewReader(test.body), "Content-Type", test.contentType).
 				problem(http.StatusBadRequest)
 		})

@@ -122,5 +122,3 @@ func queryParam(name, description string, schema *huma.Schema) *huma.Param {
 func headerParam(name, description string) *huma.Param {
 	return &huma.Param{Name: name, In: "header", Description: description, Schema: &huma.Schema{Type: "string"}}
 }
-
-func f64(n float64) *float64 { return &n }

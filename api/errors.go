@@ -71,7 +71,7 @@ func newProblem(ctx context.Context, status int, message string, errs ...error) 
 	}
 	p := blank(ctx, status, message)
 	for _, err := range errs {
-		if detailer, ok := err.(huma.ErrorDetailer); ok { //nolint:errorlint // huma gives the value itself
+		if detailer, ok := err.(huma.ErrorDetailer); ok {
 			d := detailer.ErrorDetail()
 			p.Errors = append(p.Errors, ProblemField{Location: d.Location, Message: d.Message})
 		} else if err != nil {

@@ -40,7 +40,7 @@ func (s *Server) eventRoutes(g *echo.Group) {
 		Summary: "Read a task's log, while it runs too",
 		Parameters: []*huma.Param{
 			idParam(),
-			queryParam("after", "Only what follows this byte offset", &huma.Schema{Type: "integer", Minimum: f64(0)}),
+			queryParam("after", "Only what follows this byte offset", &huma.Schema{Type: "integer", Minimum: new(0.0)}),
 			headerParam("Range", "Another way to ask for the rest: bytes=1024-"),
 		},
 		Responses: map[string]*huma.Response{

@@ -106,7 +106,7 @@ func TestEvents(t *testing.T) {
 	s := newServer(t)
 	task, release := s.stuck()
 	stream := s.open(http.MethodGet, taskPath(task.ID)+"/events", nil)
-	defer stream.Body.Close() //nolint:errcheck // it was read to its end
+	defer stream.Body.Close()
 	if got := stream.Header.Get("Content-Type"); stream.StatusCode != http.StatusOK || got != "text/event-stream" {
 		t.Fatalf("%d %s", stream.StatusCode, got)
 	}

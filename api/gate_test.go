@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,8 +64,8 @@ func TestMaxRunning(t *testing.T) {
 		ids = append(ids, s.create(object{"app": "narrow", "name": "nap", "kind": "sleep", "params": object{"ms": 50}}, nil).ID)
 	}
 	sawReason := false
-	for i := len(ids) - 1; i >= 0; i-- {
-		s.waitUntil(ids[i], "succeeded", func(t *api.Task) bool {
+	for _, id := range slices.Backward(ids) {
+		s.waitUntil(id, "succeeded", func(t *api.Task) bool {
 			sawReason = sawReason || strings.Contains(t.Progress.Message, "Waiting for a free place: 3 of 3 tasks of narrow run") ||
 				strings.Contains(t.Progress.Message, "older tasks of narrow")
 			return t.State == "succeeded"
@@ -85,9 +86,9 @@ func TestMaxRunning(t *testing.T) {
 	}
 }
 
-// window is a maintenance window that begins so far from now.
-func window(from time.Duration, minutes int) jobs.AppSettings {
-	start, zone := time.Now().UTC().Add(from).Format("15:04"), "UTC"
+// window is a maintenance window of an hour that begins so far from now.
+func window(from time.Duration) jobs.AppSettings {
+	start, minutes, zone := time.Now().UTC().Add(from).Format("15:04"), 60, "UTC"
 	return jobs.AppSettings{Product: "none", MaxRunning: 9, MaintenanceStart: &start, MaintenanceMinutes: &minutes, MaintenanceZone: &zone}
 }
 
@@ -103,7 +104,7 @@ func (s *server) held(app, name string) api.Task {
 func TestMaintenanceWindow(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	s.addApp("closed", window(-10*time.Minute, 60))
+	s.addApp("closed", window(-10*time.Minute))
 	task := s.held("closed", "a")
 	end := time.Now().UTC().Add(50 * time.Minute)
 	if !strings.Contains(task.Progress.Message, end.Format("15:04 UTC")) && !strings.Contains(task.Progress.Message, end.Add(-time.Minute).Format("15:04 UTC")) {
@@ -117,14 +118,14 @@ func TestMaintenanceWindow(t *testing.T) {
 	s.waitFinal(s.create(object{"app": "soon", "name": "short", "kind": "noop"}, nil).ID, "succeeded")
 	s.waitFinal(s.create(object{"app": "soon", "name": "long", "kind": "noop"}, nil).ID, "succeeded")
 	s.exec("UPDATE tasks SET started_at = finished_at - interval '20 minutes' WHERE name = 'long'")
-	_, err := s.engine.ReplaceApp(t.Context(), "soon", window(5*time.Minute, 60), jobs.Caller{Name: "test"})
+	_, err := s.engine.ReplaceApp(t.Context(), "soon", window(5*time.Minute), jobs.Caller{Name: "test"})
 	must(t, err)
 	s.held("soon", "unknown")
 	s.held("soon", "long")
 	s.waitFinal(s.create(object{"app": "soon", "name": "short", "kind": "noop"}, nil).ID, "succeeded")
 
 	// A window counts for an app that has no other limit too.
-	only := window(-10*time.Minute, 60)
+	only := window(-10 * time.Minute)
 	only.MaxRunning = 0
 	s.addApp("only", only)
 	s.held("only", "a")

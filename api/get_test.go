@@ -107,11 +107,11 @@ type held struct {
 	at     time.Time
 }
 
-// hold asks with ?wait and returns once the server holds the request.
-func (s *server) hold(id string, seconds int, tag string) <-chan held {
+// hold asks with ?wait, a minute, and returns once the server holds the request.
+func (s *server) hold(id, tag string) <-chan held {
 	s.t.Helper()
 	before := s.active.Load()
-	r := s.request(http.MethodGet, fmt.Sprintf("%s?wait=%d", taskPath(id), seconds), nil, "If-None-Match", tag)
+	r := s.request(http.MethodGet, taskPath(id)+"?wait=60", nil, "If-None-Match", tag)
 	came := make(chan held, 1)
 	go func() {
 		answer, err := s.http.Do(r)
@@ -143,6 +143,7 @@ func TestWait(t *testing.T) {
 	task := s.waiting()
 
 	t.Run("another tag", func(t *testing.T) {
+		s := s.in(t)
 		began := time.Now()
 		s.get(taskPath(task.ID)+"?wait=60", "If-None-Match", `"0"`).want(http.StatusOK)
 		s.get(taskPath(task.ID) + "?wait=60").want(http.StatusOK) // none is another too
@@ -151,6 +152,7 @@ func TestWait(t *testing.T) {
 		}
 	})
 	t.Run("bounds", func(t *testing.T) {
+		s := s.in(t)
 		for _, wait := range []string{"61", "-1", "1.5", "soon", "9999999999999999999"} {
 			s.get(taskPath(task.ID)+"?wait="+wait, "If-None-Match", etag(&task)).wantField("query.wait", "")
 			s.get(taskPath(task.ID)+"?wait="+wait).wantField("query.wait", "")
@@ -158,6 +160,7 @@ func TestWait(t *testing.T) {
 		s.get(taskPath(task.ID)+"?wait=0", "If-None-Match", etag(&task)).want(http.StatusNotModified)
 	})
 	t.Run("time is up", func(t *testing.T) {
+		s := s.in(t)
 		began := time.Now()
 		a := s.get(taskPath(task.ID)+"?wait=1", "If-None-Match", etag(&task)).want(http.StatusNotModified)
 		a.wantHeader("ETag", etag(&task))
@@ -167,9 +170,10 @@ func TestWait(t *testing.T) {
 		}
 	})
 	t.Run("change", func(t *testing.T) {
-		came := s.hold(task.ID, 60, etag(&task))
+		s := s.in(t)
+		came := s.hold(task.ID, etag(&task))
 		// A list of tags holds as long as the task is like one of them.
-		listed := s.hold(task.ID, 60, fmt.Sprintf(`%s, W/"%d"`, etag(&task), task.Version+1))
+		listed := s.hold(task.ID, fmt.Sprintf(`%s, W/"%d"`, etag(&task), task.Version+1))
 		began := time.Now()
 		s.do(http.MethodPost, taskPath(task.ID)+"/cancel", nil).want(http.StatusAccepted)
 		h := s.came(came)
@@ -188,9 +192,9 @@ func TestWaitEndsWithTheServer(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	task := s.waiting()
-	came := s.hold(task.ID, 60, etag(&task))
+	came := s.hold(task.ID, etag(&task))
 	stream := s.open(http.MethodGet, taskPath(task.ID)+"/events", nil)
-	defer stream.Body.Close() //nolint:errcheck // it was read to its end
+	defer stream.Body.Close()
 	s.api.Stop()
 	if h := s.came(came); h.answer.StatusCode != http.StatusNotModified {
 		t.Errorf("%d", h.answer.StatusCode)

@@ -40,7 +40,7 @@ func TestDescription(t *testing.T) {
 	must(t, json.Indent(&pretty, a.body, "", "  "))
 	pretty.WriteByte('\n')
 	if *update {
-		must(t, os.WriteFile(goldenDescription, pretty.Bytes(), 0o600))
+		must(t, os.WriteFile(goldenDescription, pretty.Bytes(), 0o644))
 	}
 	golden, err := os.ReadFile(goldenDescription)
 	must(t, err)

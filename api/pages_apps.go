@@ -200,7 +200,7 @@ func (s *Server) appProblems(schema string, body any) ([]jobs.Field, error) {
 	var found []jobs.Field
 	for _, err := range result.Errors {
 		field := jobs.Field{Message: err.Error()}
-		if detail, ok := err.(huma.ErrorDetailer); ok { //nolint:errorlint // huma gives the value itself
+		if detail, ok := err.(huma.ErrorDetailer); ok {
 			field = jobs.Field{Location: detail.ErrorDetail().Location, Message: detail.ErrorDetail().Message}
 		}
 		field.Message = cmp.Or(appFields[field.Location].takes, field.Message)

@@ -32,8 +32,8 @@ func (s *Server) tasksPage(c echo.Context) error {
 		return err
 	}
 	if partial(c) {
-		if c.Request().Header.Get("HX-Trigger") != "tasks" { // it was the filter, not the list's own refresh
-			c.Response().Header().Set("HX-Push-Url", list.Filter.URL())
+		if asked := c.Request().Header; asked.Get("HX-Trigger") != "tasks" && !strings.HasSuffix(asked.Get("HX-Current-URL"), list.Filter.URL()) {
+			c.Response().Header().Set("HX-Push-Url", list.Filter.URL()) // the filter changed; else the list refreshed itself
 		}
 		return s.html(c, http.StatusOK, web.TaskRows(list))
 	}

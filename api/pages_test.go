@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,7 +54,7 @@ func TestPages(t *testing.T) {
 			if c.changes != nil {
 				changes = append(changes, c.changes)
 			}
-			c.test(newSite(t, chrome, changes...))
+			c.test(newSite(chrome, t, changes...))
 		})
 	}
 }
@@ -75,9 +76,7 @@ func signInAndOut(s *site) {
 	s.fill("#token", "wrong")
 	s.keys(kb.Enter)
 	s.untilSays("#token-error", "This token is not right")
-	if got := js[string](s, "document.activeElement.id"); got != "token" {
-		s.t.Errorf("after a wrong token, %q has the focus", got)
-	}
+	s.until("document.activeElement.id === 'token'")
 	s.fill("#token", adminToken)
 	s.keys(kb.Enter)
 	s.untilAt("/apps?x=1") // where the person wanted to go
@@ -352,7 +351,7 @@ func listRefreshesItself(s *site) {
 func doubleClick(s *site) {
 	s.signIn()
 	s.startForm("plain", "noop")
-	s.run("const go = document.getElementById('go'); go.click(); go.click(); document.getElementById('start').requestSubmit()")
+	s.run("for (const time of [1, 2]) document.getElementById('go').click(); document.getElementById('start').requestSubmit()")
 	s.until("location.pathname.startsWith('/tasks/')")
 	s.untilSays("#state-title ~ .state-line", "Succeeded")
 	if n := s.count("SELECT count(*) FROM tasks"); n != 1 {
@@ -580,4 +579,45 @@ func logFollows(s *site) {
 	s.until("!document.getElementById('log-end').hidden")
 	s.click("#log-end")
 	s.until("document.getElementById('log-end').hidden")
+}
+
+// A link to the sign-in page must not lead a person to another server.
+func TestSignInLeadsOnlyToThisServer(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(c *config) { c.idle = true })
+	for next, want := range map[string]string{
+		"": "/", "/apps?x=1&y=2": "/apps?x=1&y=2", "/tasks/1#log": "/tasks/1#log", "apps": "/", "https://example.com/": "/",
+		"//example.com": "/", `/\example.com`: "/", "///example.com": "/", "/\t/example.com": "/", "javascript:alert(1)": "/",
+	} {
+		path := "/sign-in?" + url.Values{"token": {adminToken}, "next": {next}}.Encode()
+		resp := s.open(http.MethodGet, path, nil, "Authorization", "")
+		must(t, resp.Body.Close())
+		if got := resp.Header.Get("Location"); resp.StatusCode != http.StatusSeeOther || got != want {
+			t.Errorf("next %q leads to %q (%d), want %q", next, got, resp.StatusCode, want)
+		}
+	}
+}
+
+// What a page needs is given to anyone; the pages themselves are not.
+func TestPagesAskForASignIn(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(c *config) { c.idle = true })
+	for _, path := range []string{"/", "/tasks/1", "/start", "/start/jobs", "/apps", "/new-app", "/apps/vision", "/docs"} {
+		page := s.open(http.MethodGet, path, nil, "Authorization", "", "Accept", "text/html")
+		must(t, page.Body.Close())
+		if got := page.Header.Get("Location"); page.StatusCode != http.StatusSeeOther || !strings.HasPrefix(got, "/sign-in") {
+			t.Errorf("%s: %d, to %q", path, page.StatusCode, got)
+		}
+		part := s.open(http.MethodGet, path, nil, "Authorization", "", "HX-Request", "true")
+		must(t, part.Body.Close())
+		if part.StatusCode != http.StatusUnauthorized || part.Header.Get("HX-Redirect") != "/sign-in" {
+			t.Errorf("a part of %s: %d", path, part.StatusCode)
+		}
+	}
+	page := s.open(http.MethodGet, "/", nil)
+	must(t, page.Body.Close())
+	policy := page.Header.Get("Content-Security-Policy")
+	if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || page.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("the page's headers: %v", page.Header)
+	}
 }

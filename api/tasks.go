@@ -37,7 +37,7 @@ func (s *Server) taskRoutes(g *echo.Group) {
 			"until the task differs from that, or is final.",
 		Parameters: []*huma.Param{
 			idParam(),
-			queryParam("wait", "How many seconds to hold the answer, 60 at most", &huma.Schema{Type: "integer", Minimum: f64(0), Maximum: f64(maxWait)}),
+			queryParam("wait", "How many seconds to hold the answer, 60 at most", &huma.Schema{Type: "integer", Minimum: new(0.0), Maximum: new(float64(maxWait))}),
 			headerParam("If-None-Match", "The ETag of an earlier answer"),
 		},
 		Responses: map[string]*huma.Response{"200": s.taskResponse("The task"), "304": {Description: "Not changed"}},

@@ -78,8 +78,7 @@ func TestRefusedArchives(t *testing.T) {
 		"long path":         {zipOf(t, entry{strings.Repeat("p", 65), "x"}), strings.Repeat("p", 65), archive.RulePathTooLong},
 	} {
 		t.Run(name, func(t *testing.T) {
-			one := *s
-			one.t = t
+			one := s.in(t)
 			p := one.post(noop(), test.archive, "Idempotency-Key", "k").problem(http.StatusUnprocessableEntity)
 			if len(p.Errors) != 1 || p.Errors[0].Location != "file" || p.Errors[0].Rule != string(test.rule) {
 				t.Fatalf("errors: %+v, want the rule %s", p.Errors, test.rule)
@@ -106,8 +105,10 @@ func TestNamingRule(t *testing.T) {
 		archive []byte
 		words   []string // of the refusal; none: accepted
 	}{
-		"another name": {task("importAccount", object{}), zipOf(t, entry{"accounts.csv", "x"}, entry{"readme.txt", "x"}),
-			[]string{"accounts.csv", "readme.txt", "importAccount.csv", "_<Dimension>.csv"}},
+		"another name": {
+			task("importAccount", object{}), zipOf(t, entry{"accounts.csv", "x"}, entry{"readme.txt", "x"}),
+			[]string{"accounts.csv", "readme.txt", "importAccount.csv", "_<Dimension>.csv"},
+		},
 		"another case":      {task("importAccount", object{}), zipOf(t, entry{"ImportAccount.csv", "x"}), []string{"ImportAccount.csv", "importAccount.csv"}},
 		"like the task":     {task("nightly", object{"job": "importAccount"}), zipOf(t, entry{"nightly.csv", "x"}), []string{"nightly.csv", "importAccount.csv"}},
 		"in two folders":    {task("importAll", object{}), zipOf(t, entry{"a/x_Account.csv", "x"}, entry{"b/x_Entity.csv", "x"}), []string{"one folder"}},
@@ -119,8 +120,7 @@ func TestNamingRule(t *testing.T) {
 		"data without data": {object{"app": "vision", "name": "importActuals", "kind": "epm.importData"}, zipOf(t, entry{"a.xlsx", "x"}), []string{"a.xlsx", ".csv"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			one := *s
-			one.t = t
+			one := s.in(t)
 			a := one.post(test.task, test.archive)
 			if test.words == nil {
 				a.want(http.StatusAccepted)
@@ -131,6 +131,20 @@ func TestNamingRule(t *testing.T) {
 			a.wantField("file", test.words...)
 			one.wantNothing()
 		})
+	}
+}
+
+// What a Mac adds is ignored, and the log says so.
+func TestIgnoredEntries(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	task := s.create(noop(), zipOf(t, entry{"a.txt", "x"}, entry{"__MACOSX/._a.txt", "x"}, entry{"folder/.DS_Store", "x"}))
+	s.waitFinal(task.ID, "succeeded")
+	log := s.log(task.ID)
+	for _, words := range []string{"Ignored __MACOSX/._a.txt in the archive", "Ignored folder/.DS_Store in the archive", "Unpacked 1 files"} {
+		if !strings.Contains(log, words) {
+			t.Errorf("the log does not hold %q:\n%s", words, log)
+		}
 	}
 }
 
@@ -212,7 +226,7 @@ func (s *server) breakOff(beginning []byte, reset bool) {
 func (s *server) raw(request []byte) string {
 	s.t.Helper()
 	conn := s.dial()
-	defer conn.Close() //nolint:errcheck // it was read
+	defer conn.Close()
 	must(s.t, conn.SetDeadline(time.Now().Add(patience)))
 	_, err := conn.Write(request)
 	must(s.t, err)

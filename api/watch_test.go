@@ -48,7 +48,7 @@ func TestTwoProcesses(t *testing.T) {
 	t.Parallel()
 	one, other := twoProcesses(t)
 	task := one.waiting()
-	came := other.hold(task.ID, 60, etag(&task))
+	came := other.hold(task.ID, etag(&task))
 	began := time.Now()
 	one.act(task.ID, "cancel").want(http.StatusAccepted)
 	h := other.came(came)
@@ -82,7 +82,7 @@ func TestLostListener(t *testing.T) {
 	t.Parallel()
 	one, other := twoProcesses(t)
 	task := one.waiting()
-	came := other.hold(task.ID, 60, etag(&task))
+	came := other.hold(task.ID, etag(&task))
 	one.exec("SELECT pg_terminate_backend(pid) " + listeners)
 	began := time.Now()
 	one.act(task.ID, "cancel").want(http.StatusAccepted)
@@ -95,7 +95,7 @@ func TestLostListener(t *testing.T) {
 
 	one.eventually("both listen again", func() bool { return one.count("SELECT count(*) "+listeners) == 2 })
 	first := one.list("?name=first").Items[0]
-	came = other.hold(first.ID, 60, etag(&first))
+	came = other.hold(first.ID, etag(&first))
 	began = time.Now()
 	one.act(first.ID, "cancel").want(http.StatusAccepted)
 	if h := other.came(came); h.answer.StatusCode != http.StatusOK || h.at.Sub(began) > time.Second {
@@ -245,7 +245,7 @@ func heldUntilChanged(client *http.Client, r *http.Request, sent func()) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("held: %d", resp.StatusCode)
 	}
@@ -261,7 +261,7 @@ func followUntilCancelled(client *http.Client, r *http.Request, sent func()) err
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	reached := false
 	err = eachEvent(resp.Body, func(e event) bool {
 		told()

@@ -298,8 +298,10 @@ func refused(err error) error {
 	var refusal *archive.Refusal
 	switch {
 	case errors.As(err, &refusal):
-		return &Failure{Code: CodeInvalidInput, Message: "The archive cannot be used: " + refusal.Error(),
-			Detail: "Make the archive anew and start the task again."}
+		return &Failure{
+			Code: CodeInvalidInput, Message: "The archive cannot be used: " + refusal.Error(),
+			Detail: "Make the archive anew and start the task again.",
+		}
 	case errors.Is(err, files.ErrFull):
 		return &Failure{Code: CodeInternal, Message: "The server's disk is full", Detail: "Tell the operator of this server."}
 	}

@@ -135,7 +135,7 @@ func (k *Kind) checkParams(params json.RawMessage) (json.RawMessage, error) {
 	refusal := &Invalid{Detail: fmt.Sprintf("the params do not fit the kind %s", k.Name)}
 	for _, err := range result.Errors {
 		field := Field{Location: "body.params", Message: err.Error()}
-		if detail, ok := err.(huma.ErrorDetailer); ok { //nolint:errorlint // huma gives the value itself
+		if detail, ok := err.(huma.ErrorDetailer); ok {
 			field = Field{Location: detail.ErrorDetail().Location, Message: detail.ErrorDetail().Message}
 		}
 		refusal.Fields = append(refusal.Fields, field)

@@ -25,12 +25,18 @@ func TestImportSentence(t *testing.T) {
 		want     string
 	}{
 		{"all well", &importResult{Records: records{Read: 1234, Processed: 1234}}, nil, "", "All 1,234 rows imported"},
-		{"an unknown parent, row apart", rejected,
+		{
+			"an unknown parent, row apart", rejected,
 			[]epm.Message{{Severity: "INFO", Text: "begun"}, {Severity: "ERROR", Row: 17, Text: `Unable to fetch/create parent member "E_99" of member "A_1"`}},
 			"outbound/rejected/Account.csv",
-			`412 of 10,000 rows rejected; see outbound/rejected/Account.csv; first: row 17, parent "E_99" unknown`},
-		{"row in the text", rejected, []epm.Message{{Text: "Row 18: Duplicate member"}}, "",
-			"412 of 10,000 rows rejected; first: row 18, Duplicate member"},
+			`412 of 10,000 rows rejected; see outbound/rejected/Account.csv; first: row 17, parent "E_99" unknown`,
+		},
+		{
+			"row in the text", rejected,
+			[]epm.Message{{Text: "Row 18: Duplicate member"}},
+			"",
+			"412 of 10,000 rows rejected; first: row 18, Duplicate member",
+		},
 		{"no message", rejected, nil, "outbound/rejected.zip", "412 of 10,000 rows rejected; see outbound/rejected.zip"},
 	}
 	for _, tt := range tests {

@@ -288,8 +288,7 @@ func (e *Engine) settle(ctx context.Context, job *river.Job[stepArgs], r *Run, s
 
 // mayHaveStarted reports whether a remote job may run although its start call failed.
 func mayHaveStarted(err error) bool {
-	var failure *Failure
-	if errors.As(err, &failure) {
+	if _, ok := errors.AsType[*Failure](err); ok {
 		return false // the step judged its own case
 	}
 	return oracle.MayHaveHappened(err)

@@ -173,8 +173,10 @@ func (b *errorBody) message() string {
 	if b == nil {
 		return ""
 	}
-	for _, t := range []Text{b.Detail, b.Details, b.ErrorDetails, b.LocalizedMessage, b.Message,
-		b.ErrorDescription, b.Err, b.Title, b.DescriptiveStatus} {
+	for _, t := range []Text{
+		b.Detail, b.Details, b.ErrorDetails, b.LocalizedMessage, b.Message,
+		b.ErrorDescription, b.Err, b.Title, b.DescriptiveStatus,
+	} {
 		if m := CleanMessage(string(t)); m != "" {
 			return m
 		}
@@ -292,8 +294,7 @@ func requestID(h http.Header) string {
 // plainCause cuts the method and address that net/http puts before a
 // transport's error: [Error] says both, without secrets.
 func plainCause(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
 	return err

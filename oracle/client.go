@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"time"
@@ -166,9 +167,7 @@ func (c *Client) request(ctx context.Context, call Call, dog *watchdog) (*http.R
 		// second time on its own.
 		req.Body, req.ContentLength = src, src.left
 	}
-	for name, values := range call.Header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, call.Header)
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
 	if err := c.cfg.Auth(ctx, req); err != nil {
 		return nil, nil, fmt.Errorf("sign the request: %w", err)

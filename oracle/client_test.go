@@ -25,7 +25,7 @@ import (
 const (
 	prefix   = "/gate/way"
 	user     = "acme.jane@example.com"
-	password = "open sésame" //nolint:gosec // G101: of no real account
+	password = "open sésame"
 )
 
 // serve answers under a path prefix, so that a call which forgets it meets 404.
@@ -73,7 +73,7 @@ func asError(t *testing.T, err error) *oracle.Error {
 func answer(w http.ResponseWriter, status int, contentType, text string) {
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, text) //nolint:gosec // G705: the test's own text, for no browser
+	_, _ = io.WriteString(w, text)
 }
 
 func TestRequest(t *testing.T) {
@@ -114,17 +114,25 @@ func TestStatus(t *testing.T) {
 		message string
 		code    string
 	}{
-		{"planning error", 400, jsonType, `{"detail":"The dimension Tyme is invalid.","status":400,"message":"com.hyperion.planning.InvalidDimensionException: x"}`,
-			oracle.KindRefused, false, "The dimension Tyme is invalid.", ""},
-		{"message only", 400, jsonType, `{"message":"com.hyperion.planning.InvalidDimensionException: The dimension Tyme is invalid."}`,
-			oracle.KindRefused, false, "The dimension Tyme is invalid.", ""},
-		{"interop error", 400, jsonType, `{"details":"Invalid file : Sales.zip","status":1,"links":[]}`,
-			oracle.KindRefused, false, "Invalid file : Sales.zip", ""},
+		{
+			"planning error", 400, jsonType, `{"detail":"The dimension Tyme is invalid.","status":400,"message":"com.hyperion.planning.InvalidDimensionException: x"}`,
+			oracle.KindRefused, false, "The dimension Tyme is invalid.", "",
+		},
+		{
+			"message only", 400, jsonType, `{"message":"com.hyperion.planning.InvalidDimensionException: The dimension Tyme is invalid."}`,
+			oracle.KindRefused, false, "The dimension Tyme is invalid.", "",
+		},
+		{
+			"interop error", 400, jsonType, `{"details":"Invalid file : Sales.zip","status":1,"links":[]}`,
+			oracle.KindRefused, false, "Invalid file : Sales.zip", "",
+		},
 		{"details null string", 400, jsonType, `{"details":"null","message":"m","errorCode":"E1"}`, oracle.KindRefused, false, "m", "E1"},
 		{"details array", 422, jsonType, `{"details":["a","b"]}`, oracle.KindRefused, false, "a; b", ""},
 		{"code in the text", 400, jsonType, `{"details":"EPMCSS-21067: no such user"}`, oracle.KindRefused, false, "EPMCSS-21067: no such user", "EPMCSS-21067"},
-		{"launch refused, 500", 500, jsonType, `{"descriptiveStatus":"Error","jobId":-1,"status":1,"details":null,"jobName":null,"links":null}`,
-			oracle.KindRefused, false, "Error", ""},
+		{
+			"launch refused, 500", 500, jsonType, `{"descriptiveStatus":"Error","jobId":-1,"status":1,"details":null,"jobName":null,"links":null}`,
+			oracle.KindRefused, false, "Error", "",
+		},
 		{"launch refused, 400", 400, jsonType, `{"descriptiveStatus":"Error","jobID":"-1","status":"1"}`, oracle.KindRefused, false, "Error", ""},
 		{"unauthorized, empty", 401, "", "", oracle.KindUnauthorized, false, "the credentials are not accepted", ""},
 		{"unauthorized, page", 401, htmlType, "<html><title>Sign in</title>", oracle.KindUnauthorized, false, "the credentials are not accepted", ""},
@@ -143,8 +151,10 @@ func TestStatus(t *testing.T) {
 		{"bad gateway", 502, "text/plain", "bad gateway", oracle.KindUnavailable, true, "bad gateway", ""},
 		{"maintenance", 503, htmlType, "<HTML><TITLE>\nDown </TITLE>", oracle.KindUnavailable, false, "page “Down”", ""},
 		{"maintenance, json", 503, jsonType, `{"details":"in maintenance"}`, oracle.KindUnavailable, false, "in maintenance", ""},
-		{"proxy lost the service", 503, "text/plain", "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
-			oracle.KindUnavailable, true, "upstream connect error or disconnect/reset before headers. reset reason: connection termination", ""},
+		{
+			"proxy lost the service", 503, "text/plain", "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
+			oracle.KindUnavailable, true, "upstream connect error or disconnect/reset before headers. reset reason: connection termination", "",
+		},
 		{"gateway timeout", 504, "", "", oracle.KindUnavailable, true, "", ""},
 		{"page with 200", 200, htmlType, "<html><title>Maintenance</title>", oracle.KindUnavailable, true, "answer is not JSON: page “Maintenance”", ""},
 		{"text with 200", 200, jsonType, "OK", oracle.KindUnavailable, true, "answer is not JSON: OK", ""},

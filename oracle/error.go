@@ -120,8 +120,7 @@ func (e *Error) cancelled(ctx context.Context) *Error {
 
 // KindOf returns the kind of the [Error] in err's chain, or "" if none is there.
 func KindOf(err error) Kind {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
 	}
 	return ""
@@ -137,8 +136,7 @@ func IsNotFound(err error) bool { return KindOf(err) == KindNotFound }
 // the server: [Error.MayHaveHappened] for an [Error], false for nil, and true
 // for an error it knows nothing of.
 func MayHaveHappened(err error) bool {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.MayHaveHappened
 	}
 	return err != nil

@@ -3,6 +3,7 @@ package oracle
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -44,9 +45,7 @@ func (c *Client) target(call Call) (*url.URL, error) {
 		return u, err
 	}
 	query := u.Query()
-	for name, values := range call.Query {
-		query[name] = values
-	}
+	maps.Copy(query, call.Query)
 	// Encode writes a space as +, which not every server reads as one.
 	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20")
 	return u, nil

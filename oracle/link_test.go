@@ -127,7 +127,7 @@ func TestTarget(t *testing.T) {
 
 func TestRedact(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]string{ //nolint:gosec // G101: nothing here is a credential
+	for in, want := range map[string]string{
 		"https://user:pw@h/p?x=1":                        "https://h/p?x=1",
 		"https://h/p?password=a&x=1":                     "https://h/p?password=%2A%2A%2A&x=1",
 		`https://h/p?q={type:"import",userPassword:"x"}`: "https://h/p?q=%2A%2A%2A",

@@ -53,8 +53,7 @@ func (w *watchdog) stop() {
 
 // timedOut returns the timeout that ended ctx, or nil.
 func timedOut(ctx context.Context) error {
-	var t timeoutError
-	if errors.As(context.Cause(ctx), &t) {
+	if t, ok := errors.AsType[timeoutError](context.Cause(ctx)); ok {
 		return t
 	}
 	return nil

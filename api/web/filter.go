@@ -17,8 +17,12 @@ type StateChoice struct{ Value, Word string }
 // StateChoices are what the list can be filtered by.
 func (Filter) StateChoices() []StateChoice {
 	return []StateChoice{
-		{OpenStates, "Not ended"}, {"queued", "Queued"}, {"running", "Running"},
-		{"succeeded", "Succeeded"}, {"failed", "Failed"}, {"cancelled", "Cancelled"},
+		{OpenStates, "Not ended"},
+		{"queued", "Queued"},
+		{"running", "Running"},
+		{"succeeded", "Succeeded"},
+		{"failed", "Failed"},
+		{"cancelled", "Cancelled"},
 	}
 }
 

@@ -170,10 +170,22 @@ func (t *Task) Headline() string {
 
 // Doing is what an open task is at, in a word or two.
 func (t *Task) Doing() string {
-	if t.Cancelling {
+	switch {
+	case t.Cancelling:
 		return "cancelling"
+	case t.Step == t.State:
+		return "" // the badge says it
 	}
 	return t.Step
+}
+
+// RemoteNote names the job in the application; empty when there is none, or when the headline
+// is about it.
+func (t *Task) RemoteNote() string {
+	if t.Remote == nil || strings.Contains(t.Headline(), "Job "+t.Remote.JobID) {
+		return ""
+	}
+	return strings.TrimSuffix("Job "+t.Remote.JobID+" in the application: "+t.Remote.Status, ": ")
 }
 
 // Left words how long the task may take still; empty when nobody knows.

@@ -150,12 +150,12 @@ func everythingLabelled(t *testing.T, d *doc) {
 		for parent := range n.Ancestors() {
 			within = within || parent.Data == "label"
 		}
-		if attr(n, "type") != "hidden" && !within && !has(n, "aria-label") && !has(n, "aria-labelledby") && !labelled[attr(n, "id")] {
+		if attr(n, "type") != "hidden" && !has(n, "hidden") && !within && !has(n, "aria-label") && !has(n, "aria-labelledby") && !labelled[attr(n, "id")] {
 			t.Errorf("%s %s has no label", n.Data, attr(n, "id"))
 		}
 	}
 	for _, n := range d.all(func(n *html.Node) bool { return has(n, "aria-describedby") }) {
-		for _, id := range strings.Fields(attr(n, "aria-describedby")) {
+		for id := range strings.FieldsSeq(attr(n, "aria-describedby")) {
 			if d.id(id) == nil {
 				t.Errorf("%s %s is described by %s, which is not there", n.Data, attr(n, "id"), id)
 			}
@@ -341,7 +341,7 @@ func TestStartFormDrawsEachControl(t *testing.T) {
 		"params-sure": `type=checkbox`, "params-text": `maxlength=5`, "params-list": `data-control=json`,
 	} {
 		n := d.id(id)
-		for _, pair := range strings.Fields(want) {
+		for pair := range strings.FieldsSeq(want) {
 			name, value, _ := strings.Cut(pair, "=")
 			if !has(n, name) || attr(n, name) != value {
 				t.Errorf("%s: %s is %q, want %q", id, name, attr(n, name), value)

@@ -143,10 +143,12 @@ func TestVersion(t *testing.T) {
 		body string
 		want epm.Version
 	}{
-		{`{"status":"0","details":"null","links":[],"items":[
+		{
+			`{"status":"0","details":"null","links":[],"items":[
 			{"version":"v1","lifecycle":"deprecated","latest":"false","serviceType":"PBCS"},
 			{"version":"v2","lifecycle":"active","latest":"true","serverVersion":26.11,"skuType":"EPM","buildVersion":"26.11.40","essbaseVersion":null}]}`,
-			epm.Version{API: "v2", ServiceType: "PBCS", Server: "26.11", SKU: "EPM", Build: "26.11.40"}},
+			epm.Version{API: "v2", ServiceType: "PBCS", Server: "26.11", SKU: "EPM", Build: "26.11.40"},
+		},
 		{`{"items":[{"version":"11.1.2.3.600","links":null}],"links":null}`, epm.Version{API: "11.1.2.3.600"}},
 	}
 	for _, tt := range tests {
@@ -237,8 +239,15 @@ func TestDetailPages(t *testing.T) {
 		want     int
 		more     bool
 	}{
-		{0, "", 0, false}, {7, "", 7, false}, {25, "", 25, false}, {100, "", 100, false}, {130, "", 130, false}, {301, "", 301, false},
-		{110, "pages of 25", 110, false}, {60, "no offset", 60, false}, {250, "all at once", 250, false},
+		{0, "", 0, false},
+		{7, "", 7, false},
+		{25, "", 25, false},
+		{100, "", 100, false},
+		{130, "", 130, false},
+		{301, "", 301, false},
+		{110, "pages of 25", 110, false},
+		{60, "no offset", 60, false},
+		{250, "all at once", 250, false},
 		{epm.MaxDetails + 1, "", epm.MaxDetails, true},
 	}
 	for _, tt := range tests {

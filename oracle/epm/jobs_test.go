@@ -30,8 +30,10 @@ func TestExecute(t *testing.T) {
 		t.Fatal(err)
 	}
 	diff(t, "requests", []request{
-		{Method: "POST", Path: jobsPath, Type: "application/json",
-			Body: `{"jobType":"IMPORT_METADATA","jobName":"importAccount","parameters":{"importZipFileName":"a.zip","refreshCube":true}}`},
+		{
+			Method: "POST", Path: jobsPath, Type: "application/json",
+			Body: `{"jobType":"IMPORT_METADATA","jobName":"importAccount","parameters":{"importZipFileName":"a.zip","refreshCube":true}}`,
+		},
 		{Method: "POST", Path: jobsPath, Type: "application/json", Body: `{"jobType":"Compact Cube"}`},
 	}, s.requests())
 }

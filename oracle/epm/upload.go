@@ -52,8 +52,7 @@ func (c *Client) Upload(ctx context.Context, name string, src io.Reader, size in
 // partLeft marks the error of an upload that had begun: whatever the last
 // answer said, a part of the file may be there.
 func partLeft(err error) error {
-	var e *oracle.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*oracle.Error](err); ok {
 		e.MayHaveHappened = true
 	}
 	return err

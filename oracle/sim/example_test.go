@@ -26,7 +26,7 @@ func ExampleNew() {
 		return
 	}
 	address := strings.Replace(server.URL, "://", "://admin:welcome1@", 1) + "/HyperionPlanning/rest/v3/applications/Vision/jobs"
-	resp, err := http.Post(address, "application/json", strings.NewReader(`{"jobType":"RULES","jobName":"Calculate Plan"}`)) //nolint:noctx // an example
+	resp, err := http.Post(address, "application/json", strings.NewReader(`{"jobType":"RULES","jobName":"Calculate Plan"}`))
 	if err == nil {
 		_ = resp.Body.Close()
 	}

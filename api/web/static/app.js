@@ -37,6 +37,7 @@
   times();
   setInterval(times, 20000);
   document.addEventListener("htmx:afterSwap", times);
+  document.addEventListener("longhaul:refreshed", times);
 
   // A tab that comes back into view shows what is, not what was.
   document.addEventListener("visibilitychange", () => {

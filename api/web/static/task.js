@@ -5,6 +5,7 @@
   const none = document.getElementById("log-none");
   const toEnd = document.getElementById("log-end");
   const copy = document.getElementById("log-copy");
+  const offline = document.getElementById("offline");
   const encoder = new TextEncoder(), decoder = new TextDecoder();
   let known = Number(log.dataset.size); // bytes of the log that are shown
   let source = null, ended = log.dataset.events === "";
@@ -23,10 +24,45 @@
     if (follow) scrollToEnd(); else toEnd.hidden = false;
   }
 
-  function refresh() { htmx.trigger(document.getElementById("live"), "refresh"); }
+  // The state is drawn by the server and put into the page without touching what did not change.
+  let newest = 0, loading = false, again = false;
+  const live = () => document.getElementById("live");
+  const stale = () => Number(live().dataset.version) < newest;
+
+  async function refresh() {
+    if (loading) {
+      again = true;
+      return;
+    }
+    loading = true;
+    do {
+      again = false;
+      try {
+        await load();
+      } catch {
+        offline.hidden = false;
+        await new Promise((resolve) => setTimeout(resolve, 3000));
+      }
+    } while (again || stale());
+    loading = false;
+  }
+
+  async function load() {
+    const answer = await fetch(location.pathname, { headers: { "HX-Request": "true" } });
+    offline.hidden = true;
+    if (!answer.ok) { // signed out, or the task was deleted
+      location.assign(answer.headers.get("HX-Redirect") || location.pathname);
+      await new Promise(() => {}); // until the other page is there
+    }
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    document.title = page.title;
+    Idiomorph.morph(live(), page.getElementById("live"));
+    document.dispatchEvent(new Event("longhaul:refreshed"));
+  }
 
   function taskChanged(task) {
-    if (String(task.version) !== document.getElementById("live").dataset.version) refresh();
+    newest = task.version;
+    if (stale()) refresh();
     if (task.finished_at) {
       ended = true;
       stop();
@@ -39,7 +75,7 @@
   }
 
   function follow() {
-    if (ended || source) return;
+    if (ended || source || document.visibilityState !== "visible") return;
     source = new EventSource(log.dataset.events);
     source.addEventListener("log", (event) => {
       const data = JSON.parse(event.data);
@@ -56,7 +92,12 @@
 
   // Browsers allow few streams at once; a tab that nobody looks at leaves its place to others.
   document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible") follow(); else stop();
+    if (document.visibilityState !== "visible") {
+      stop();
+      return;
+    }
+    refresh();
+    follow();
   });
   window.addEventListener("pagehide", stop);
   window.addEventListener("pageshow", follow);
@@ -73,5 +114,5 @@
     });
   }
   scrollToEnd();
-  if (document.visibilityState === "visible") follow();
+  follow();
 })();
