@@ -5,7 +5,7 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-print-directory
 
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-BUILD_FLAGS := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+BUILD_FLAGS := -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
 
 # Tools are built once for all clones, by version.
 TOOLS            := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/longhaul/bin

@@ -270,7 +270,11 @@ func remoteWords(err error) string {
 	case oracle.KindForbidden:
 		return "The user may not do this. The Service Administrator role is needed to run jobs."
 	case oracle.KindUnavailable:
-		return "The application does not answer: " + remote.Message + ". Check the address; during the daily maintenance, wait for its end."
+		why := remote.Message
+		if why == "" && remote.Err != nil {
+			why = remote.Err.Error()
+		}
+		return "The application does not answer (" + why + "). Check the address; during the daily maintenance, wait for its end."
 	case oracle.KindNotFound:
 		return "Nothing answers at this address as an EPM environment does. Give the address up to the host, without /HyperionPlanning."
 	}
