@@ -40,9 +40,9 @@ build: need-go ## Build ./longhaul
 .PHONY: test
 test: need-go ## Install what is missing and run all tests
 	$(if $(TEST_DATABASE_URL),,$(call need,$(has_postgres),postgresql,for the tests to keep data in))
-	$(call need,$(has_chromium),chromium,for the tests of the page)
+	$(call need,$(has_chromium),chromium chromium-sandbox,for the tests of the page)
 	$(call need,command -v cc || command -v gcc || command -v clang,gcc libc6-dev,for the race detector)
-	go test -race -shuffle=on ./...
+	go test -race -shuffle=on -parallel 6 ./...
 
 .PHONY: fmt
 fmt: $(GOLANGCI) ## Format the code

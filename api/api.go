@@ -82,8 +82,17 @@ func New(config Config) *Server {
 	return s
 }
 
-// Handler is the server as an http.Handler.
-func (s *Server) Handler() http.Handler { return s.echo }
+// Handler is the server as an http.Handler. HEAD is answered like GET; net/http leaves the body
+// out. An event stream has no end to wait for, so HEAD of it stays refused.
+func (s *Server) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead && !strings.HasSuffix(r.URL.Path, "/events") {
+			r = r.Clone(r.Context())
+			r.Method = http.MethodGet
+		}
+		s.echo.ServeHTTP(w, r)
+	})
+}
 
 // Stop ends the requests that wait for changes, so that the HTTP server can shut down.
 func (s *Server) Stop() { s.stop() }

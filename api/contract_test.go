@@ -59,6 +59,9 @@ func (s *server) contract() *contract {
 	return described.contract
 }
 
+// zoned is a time with an offset from UTC.
+var zoned = regexp.MustCompile(`"\d{4}-\d\d-\d\dT[0-9:.]+[+-]\d\d:\d\d"`)
+
 const contractURL = "file:///openapi.json"
 
 func readContract(t testing.TB, raw []byte) *contract {
@@ -152,6 +155,9 @@ func (s *server) checkContract(method string, a *answer, path string) {
 	}
 	if !strings.HasSuffix(mediaType, "json") {
 		return
+	}
+	if zone := zoned.Find(a.body); zone != nil {
+		s.t.Errorf("%s: a time that is not in UTC: %s", a.asked, zone)
 	}
 	schema, err := c.schema(op, status, mediaType)
 	must(s.t, err)

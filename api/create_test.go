@@ -38,6 +38,9 @@ func TestCreate(t *testing.T) {
 			a := s.post(object{"app": "plain", "name": "Über Nacht", "kind": "sleep", "params": object{"ms": 5}, "max_rejected": 7}, archive).
 				want(http.StatusAccepted)
 			task := a.task()
+			if id, err := uuid.Parse(task.ID); err != nil || id.Version() != 7 {
+				t.Errorf("the id %s is no UUIDv7", task.ID)
+			}
 			a.wantHeader("Location", taskPath(task.ID))
 			a.wantHeader("Retry-After", "2")
 			a.wantHeader("ETag", `"1"`)

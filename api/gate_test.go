@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -149,6 +150,24 @@ func TestEndingTogether(t *testing.T) {
 		s.waitFinal(id, "cancelled")
 	}
 	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
+// When the limits of an app change, its waiting tasks go by the new ones.
+func TestNewLimits(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.addApp("closed", window(-10*time.Minute))
+	held := s.held("closed", "a")
+	waiting := s.waiting()
+	began := time.Now()
+	for app, limits := range map[string]object{"closed": {"product": "none", "max_running": 1}, "busy": {"product": "none", "max_running": 2}} {
+		s.do(http.MethodPut, "/api/v1/apps/"+app, limits).want(http.StatusOK)
+	}
+	s.waitFinal(held.ID, "succeeded")
+	s.waitFinal(waiting.ID, "succeeded")
+	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("took %s", took)
 	}
 }

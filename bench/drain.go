@@ -55,7 +55,7 @@ func measureDrain(ctx context.Context, b *bench) (lines []line, err error) {
 		}
 		turns.add(float64(count)/tasks.Seconds(), float64(count)/jobs.Seconds())
 	}
-	b.logf("drain: tasks/s to River alone's jobs/s: %s", turns.words("%.0f"))
+	b.logf("drain: tasks/s to River alone's jobs/s: %s", turns.words())
 	tasks := median(turns.ours)
 	l := line{
 		name: "drain", measured: fmt.Sprintf("%.0f tasks/s", tasks), against: fmt.Sprintf("River alone %.0f jobs/s", median(turns.theirs)),
@@ -151,7 +151,7 @@ func drainRiver(ctx context.Context, db *pgxpool.Pool, count int) (time.Duration
 		return 0, err
 	}
 	if done != count {
-		return 0, fmt.Errorf("River alone completed %d of %d jobs", done, count)
+		return 0, fmt.Errorf("alone, River completed %d of %d jobs", done, count)
 	}
 	return took, nil
 }

@@ -66,7 +66,7 @@ func (b *bench) writeExports(path string) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.Create(path) //nolint:gosec // in our own folder
+	file, err := os.Create(path)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (b *bench) compareExtract(ctx context.Context, zip string, prefix ...string
 		}
 		turns.add(size/our.Seconds(), size/theirs.Seconds())
 	}
-	b.logf("extract %v: packed MB/s to unzip's: %s", prefix, turns.words("%.0f"))
+	b.logf("extract %v: packed MB/s to unzip's: %s", prefix, turns.words())
 	return turns, nil
 }
 

@@ -104,7 +104,7 @@ func (b *bench) compareGets(ctx context.Context, name string, status int, ours, 
 		turns.add(mine.perSecond(), other.perSecond())
 		p99 = append(p99, percentile(mine.answers, 99))
 	}
-	b.logf("%s: GET/s to bare Echo's: %s", name, turns.words("%.0f"))
+	b.logf("%s: GET/s to bare Echo's: %s", name, turns.words())
 	return turns.compared(line{
 		name: name, measured: fmt.Sprintf("%.0f/s, p99 %s", median(turns.ours), ms(percentile(p99, 50))),
 		against: fmt.Sprintf("bare Echo %.0f/s", median(turns.theirs)),

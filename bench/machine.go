@@ -146,7 +146,7 @@ func needSpace(dir string, bytes int64) error {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return err
 	}
-	free := int64(st.Bavail) * int64(st.Bsize)
+	free := int64(st.Bavail) * st.Bsize
 	if free < bytes {
 		return fmt.Errorf("needs %d GB of free disk and there are %d; choose another disk with -dir", bytes/1e9, free/1e9)
 	}
@@ -156,7 +156,7 @@ func needSpace(dir string, bytes int64) error {
 // about says when and on what is measured.
 func about(dir string, quick bool) string {
 	read := func(path string) []byte {
-		text, err := os.ReadFile(path) //nolint:gosec // names of system files
+		text, err := os.ReadFile(path)
 		if err != nil {
 			return nil // then it is not told
 		}

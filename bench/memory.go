@@ -53,7 +53,7 @@ func measureMemory(ctx context.Context, b *bench) (lines []line, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b.logf("memory: %.1f GB taken in in %s and unpacked %s later; most memory at the start %d MB, then %d MB, %d MB",
+	b.logf("memory: %.1f GB were taken in within %s and unpacked %s later; most memory at the start %d MB, then %d MB, %d MB",
 		float64(zip.size)/1e9, took.Round(time.Second), (time.Since(began) - took).Round(time.Second), before/1e6, taken/1e6, peak/1e6)
 	l := line{name: "memory", measured: fmt.Sprintf("%.0f MB", float64(peak)/1e6), against: fmt.Sprintf("an archive of %.1f GB", float64(zip.size)/1e9)}
 	return []line{limited(l, "< 150 MB", peak < 150_000_000)}, nil

@@ -68,7 +68,7 @@ func measurePost(ctx context.Context, b *bench) (lines []line, err error) {
 			return nil, err
 		}
 	}
-	b.logf("post: POST/s to pgbench/s: %s", turns.words("%.0f"))
+	b.logf("post: POST/s to pgbench/s: %s", turns.words())
 	worked, err := s.postWorked(ctx, d)
 	if err != nil {
 		return nil, err

@@ -47,10 +47,10 @@ func (r *rivals) ratio() float64 {
 }
 
 // words lists the rounds, for the log.
-func (r *rivals) words(format string) string {
+func (r *rivals) words() string {
 	words := make([]string, len(r.ours))
 	for i := range words {
-		words[i] = fmt.Sprintf(format+" to "+format, r.ours[i], r.theirs[i])
+		words[i] = fmt.Sprintf("%.0f to %.0f", r.ours[i], r.theirs[i])
 	}
 	return strings.Join(words, ", ")
 }

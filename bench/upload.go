@@ -51,7 +51,7 @@ func measureUpload(ctx context.Context, b *bench) (lines []line, err error) {
 		}
 		turns.add(float64(zip.size)/1e6/uploaded.Seconds(), float64(zip.size)/1e6/written.Seconds())
 	}
-	b.logf("upload: MB/s to those of a plain write: %s", turns.words("%.0f"))
+	b.logf("upload: MB/s to those of a plain write: %s", turns.words())
 	return []line{turns.compared(line{
 		name: "upload", measured: fmt.Sprintf("%.0f MB/s", median(turns.ours)),
 		against: fmt.Sprintf("write and fsync %.0f MB/s", median(turns.theirs)),
@@ -61,7 +61,7 @@ func measureUpload(ctx context.Context, b *bench) (lines []line, err error) {
 // writePlain writes the archive into a file and forces it to disk, and then removes it.
 func writePlain(path string, zip *zipStream) (took time.Duration, err error) {
 	began := time.Now()
-	file, err := os.Create(path) //nolint:gosec // in our own folder
+	file, err := os.Create(path)
 	if err != nil {
 		return 0, err
 	}

@@ -71,7 +71,28 @@ func (e *Engine) ReplaceApp(ctx context.Context, name string, set AppSettings, b
 	if err := e.fill(&app, set); err != nil {
 		return nil, err
 	}
-	return e.saveApp(ctx, &app, by, "app.update", storage.UpdateApp)
+	saved, err := e.saveApp(ctx, &app, by, "app.update", e.updateApp)
+	if err == nil {
+		e.wakes.Due()
+	}
+	return saved, err
+}
+
+// updateApp writes an app and wakes the tasks that wait by its old limits.
+func (e *Engine) updateApp(ctx context.Context, tx pgx.Tx, app *storage.App) error {
+	if err := storage.UpdateApp(ctx, tx, app); err != nil {
+		return err
+	}
+	waiting, err := storage.QueuedTasks(ctx, tx, app.Name)
+	if err != nil {
+		return err
+	}
+	for _, id := range waiting {
+		if err := e.wake(ctx, tx, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // saveApp writes an app with its audit line.

@@ -48,6 +48,16 @@ func QueueBefore(ctx context.Context, tx pgx.Tx, t *Task, a *App, gate string) (
 	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Queue])
 }
 
+// QueuedTasks returns the tasks of an app that have not been let onto its application yet.
+func QueuedTasks(ctx context.Context, tx pgx.Tx, app string) ([]uuid.UUID, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT id FROM tasks WHERE finished_at IS NULL AND state = 'queued' AND app = $1 ORDER BY id`, app)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+}
+
 // NextWaiting returns the oldest waiting tasks of the application at the app's address.
 func NextWaiting(ctx context.Context, tx pgx.Tx, a *App, gate string, limit int) ([]uuid.UUID, error) {
 	rows, err := tx.Query(ctx, `

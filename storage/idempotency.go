@@ -33,12 +33,8 @@ func InsertIdempotencyKey(ctx context.Context, tx pgx.Tx, k IdempotencyKey, task
 	return taskOfKey(ctx, tx, k)
 }
 
-// TaskOfKey returns the task that an earlier request with this key made: ErrNotFound if there
-// is none, ErrKeyReused if that request was another.
-func (d *DB) TaskOfKey(ctx context.Context, k IdempotencyKey) (uuid.UUID, error) {
-	return taskOfKey(ctx, d.Pool, k)
-}
-
+// taskOfKey returns the task that an earlier request with this key made, or ErrKeyReused if that
+// request was another.
 func taskOfKey(ctx context.Context, q Querier, k IdempotencyKey) (uuid.UUID, error) {
 	var task uuid.UUID
 	var sha []byte
