@@ -82,6 +82,9 @@ func New(config Config) *Server {
 	return s
 }
 
+// Router knows all routes, for those who walk or add to them.
+func (s *Server) Router() *echo.Echo { return s.echo }
+
 // Handler is the server as an http.Handler. HEAD is answered like GET; net/http leaves the body
 // out. An event stream has no end to wait for, so HEAD of it stays refused.
 func (s *Server) Handler() http.Handler {

@@ -297,14 +297,7 @@ func (s *server) eventually(what string, done func() bool) {
 }
 
 // echo is the router behind the API, to look at and to add routes to.
-func (s *server) echo() *echo.Echo {
-	s.t.Helper()
-	router, ok := s.api.Handler().(*echo.Echo)
-	if !ok {
-		s.t.Fatal("the handler is not Echo")
-	}
-	return router
-}
+func (s *server) echo() *echo.Echo { return s.api.Router() }
 
 // entry is a file in an archive.
 type entry struct{ name, text string }

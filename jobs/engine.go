@@ -113,7 +113,7 @@ func New(config Config) (*Engine, error) {
 		ID:      config.Process,
 		Queues:  map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: config.Workers}},
 		Workers: workers,
-		Logger:  config.Logger.With("part", "river"),
+		Logger:  slog.New(quietHandler{config.Logger.With("part", "river").Handler()}),
 		// Picking up within 5 ms. What River's own word does not reach, ours does (Wakes.Due), so
 		// the poll is a last resort and idling costs next to nothing.
 		FetchCooldown:     5 * time.Millisecond,
@@ -124,6 +124,38 @@ func New(config Config) (*Engine, error) {
 		CompletedJobRetentionPeriod: 10 * time.Minute,
 	})
 	return e, err
+}
+
+// quietHandler lets River's warnings through and makes debug of its news, which comes every few
+// seconds.
+type quietHandler struct{ slog.Handler }
+
+// Enabled reports whether the level below the record's is shown.
+func (h quietHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.Handler.Enabled(ctx, quiet(level))
+}
+
+// Handle passes the record on at its quieter level.
+func (h quietHandler) Handle(ctx context.Context, record slog.Record) error {
+	record.Level = quiet(record.Level)
+	return h.Handler.Handle(ctx, record)
+}
+
+// WithAttrs stays quiet.
+func (h quietHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return quietHandler{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup stays quiet.
+func (h quietHandler) WithGroup(name string) slog.Handler {
+	return quietHandler{h.Handler.WithGroup(name)}
+}
+
+func quiet(level slog.Level) slog.Level {
+	if level == slog.LevelInfo {
+		return slog.LevelDebug
+	}
+	return level
 }
 
 // DB gives the queries to those above.

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -174,5 +175,13 @@ func TestBackoff(t *testing.T) {
 				t.Errorf("after %d tries: %s, want %s and a fifth at most", tries, got, want)
 			}
 		}
+	}
+}
+
+func TestPanicIsAnError(t *testing.T) {
+	t.Parallel()
+	step := Step{Do: func(context.Context, *Run) (Next, error) { panic("out of luck") }}
+	if _, err := step.run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "out of luck") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,9 +23,10 @@ const (
 	leaseFor = 30 * time.Second
 	// maxTries is how often a step is tried that fails for no reason we know.
 	maxTries = 8
-	// maxCrashes is how often a step may be in hand when its process dies before its task is given
-	// up: a step that kills the process must not do so for ever. It is generous, because a process
-	// that is killed for other reasons takes innocent steps with it.
+	// maxCrashes is how many processes may die while they hold a step before its task is given up:
+	// a step that kills its process must not do so for ever. It is generous, because a process that
+	// is killed for other reasons takes innocent steps with it. Steps that hold nothing do not
+	// count; they are a query or a request.
 	maxCrashes = 25
 	// early is how much before its time a task may be woken, for clocks that differ.
 	early = 2 * time.Second
@@ -70,7 +72,7 @@ func (e *Engine) step(ctx context.Context, job *river.Job[stepArgs], task *stora
 		kind = &Kind{Name: task.Kind}
 	}
 	r := &Run{Task: task, engine: e, kind: kind}
-	step, err := e.choose(r, job)
+	step, err := e.choose(r)
 	if err != nil {
 		return e.end(ctx, job, r, failureOf(err))
 	}
@@ -87,16 +89,15 @@ func (e *Engine) step(ctx context.Context, job *river.Job[stepArgs], task *stora
 }
 
 // choose returns the step to do now, or the Failure that ends the task before it.
-func (e *Engine) choose(r *Run, job *river.Job[stepArgs]) (Step, error) {
+func (e *Engine) choose(r *Run) (Step, error) {
 	task := r.Task
-	crashes := job.Attempt - 1 - len(job.Errors)
 	switch {
-	case task.Step == stepTidy && crashes < maxCrashes:
+	case task.Step == stepTidy && task.Crashes < maxCrashes:
 		return Step{Holds: true, Do: e.tidy}, nil
-	case crashes >= maxCrashes:
+	case task.Crashes >= maxCrashes:
 		return Step{}, &Failure{
 			Code:    CodeInternal,
-			Message: fmt.Sprintf("The step %q ended the server %d times and is not tried again", task.Step, crashes),
+			Message: fmt.Sprintf("The step %q ended the server %d times and is not tried again", task.Step, task.Crashes),
 			Detail:  "Tell the operator of this server; the server's log names the task.",
 		}
 	case task.CancelRequestedAt != nil:
@@ -129,7 +130,7 @@ func (e *Engine) do(ctx context.Context, r *Run, step Step) (Next, error) {
 			now := r.Now()
 			r.Task.State, r.Task.StartedAt = Running, &now
 		}
-		return step.Do(ctx, r)
+		return step.run(ctx, r)
 	}
 	if err := e.db.Claim(ctx, r.Task, e.Process, leaseFor, step.Starts); err != nil {
 		return Next{}, err
@@ -137,11 +138,21 @@ func (e *Engine) do(ctx context.Context, r *Run, step Step) (Next, error) {
 	e.changed(r.Task.ID)
 	held, release := e.hold(ctx, r.Task, step)
 	defer release()
-	next, err := step.Do(held, r)
+	next, err := step.run(held, r)
 	if cause := context.Cause(held); err != nil && cause != nil {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	return next, err
+}
+
+// run does the step. A panic becomes an error, so that it is counted and told like one.
+func (s *Step) run(ctx context.Context, r *Run) (next Next, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+		}
+	}()
+	return s.Do(ctx, r)
 }
 
 // hold keeps the claim alive while a step runs. The context it returns ends when the claim is

@@ -48,6 +48,7 @@ CREATE TABLE tasks (
     due_at              timestamptz,                       -- when the step may run next
     deadline_at         timestamptz,                       -- when the task is given up
     tries               int NOT NULL DEFAULT 0,            -- failed tries of this step
+    crashes             int NOT NULL DEFAULT 0,            -- processes that died while they held it
     job_id              bigint,                            -- the River job that will wake it
     lease_by            text,                              -- the process that holds the step
     lease_until         timestamptz,

@@ -39,7 +39,7 @@ func (d *DB) ReleaseDead(ctx context.Context, self string) (jobs, leases int64, 
 			return err
 		}
 		tag, err := tx.Exec(ctx, `
-			UPDATE tasks SET lease_by = NULL, lease_until = NULL, fence = fence + 1, due_at = now()
+			UPDATE tasks SET lease_by = NULL, lease_until = NULL, fence = fence + 1, due_at = now(), crashes = crashes + 1
 			WHERE finished_at IS NULL AND lease_by = ANY($1)`, dead)
 		if err != nil {
 			return err

@@ -76,7 +76,7 @@ func SaveStep(ctx context.Context, tx pgx.Tx, t *Task, log string, done int64) e
 	var batch pgx.Batch
 	batch.Queue(`
 		UPDATE tasks SET
-			fence = fence + 1, version = version + 1, lease_by = NULL, lease_until = NULL,
+			fence = fence + 1, version = version + 1, lease_by = NULL, lease_until = NULL, crashes = 0,
 			state = $3, started_at = $4, step = $5,
 			due_at = CASE WHEN cancel_requested_at IS NOT NULL AND $10::jsonb IS NULL THEN now() ELSE $6 END,
 			tries = $7, job_id = $8, work = $9, verdict = $10,

@@ -36,6 +36,7 @@ type Task struct {
 	DueAt             *time.Time
 	DeadlineAt        *time.Time
 	Tries             int
+	Crashes           int // processes that died while they held the step
 	JobID             *int64
 	LeaseBy           *string
 	LeaseUntil        *time.Time
@@ -93,7 +94,7 @@ func ArchiveKey(id uuid.UUID) string { return ".archives/" + id.String() + ".zip
 // taskColumns is every column of tasks but log, which may be large and is read on its own.
 const taskColumns = `id, app, name, kind, params, max_rejected, exclusive, gated, parent, attempt, created_by,
 	state, version, created_at, started_at, finished_at,
-	step, fence, due_at, deadline_at, tries, job_id, lease_by, lease_until, work, verdict,
+	step, fence, due_at, deadline_at, tries, crashes, job_id, lease_by, lease_until, work, verdict,
 	cancel_requested_at, cancel_requested_by, percent, message, eta,
 	remote_intent_at, remote_job_id, remote_status, remote_url,
 	error_code, error_message, error_detail, result,
@@ -104,7 +105,7 @@ func scanTask(row pgx.CollectableRow) (Task, error) {
 	var t Task
 	err := row.Scan(&t.ID, &t.App, &t.Name, &t.Kind, &t.Params, &t.MaxRejected, &t.Exclusive, &t.Gated, &t.Parent, &t.Attempt, &t.CreatedBy,
 		&t.State, &t.Version, &t.CreatedAt, &t.StartedAt, &t.FinishedAt,
-		&t.Step, &t.Fence, &t.DueAt, &t.DeadlineAt, &t.Tries, &t.JobID, &t.LeaseBy, &t.LeaseUntil, &t.Work, &t.Verdict,
+		&t.Step, &t.Fence, &t.DueAt, &t.DeadlineAt, &t.Tries, &t.Crashes, &t.JobID, &t.LeaseBy, &t.LeaseUntil, &t.Work, &t.Verdict,
 		&t.CancelRequestedAt, &t.CancelRequestedBy, &t.Percent, &t.Message, &t.ETA,
 		&t.RemoteIntentAt, &t.RemoteJobID, &t.RemoteStatus, &t.RemoteURL,
 		&t.ErrorCode, &t.ErrorMessage, &t.ErrorDetail, &t.Result,
