@@ -37,14 +37,14 @@ func TestTable(t *testing.T) {
 	turns := rivals{ours: []float64{20, 10, 40}, theirs: []float64{30, 30, 20}}
 	var got bytes.Buffer
 	printTable(&got, []line{
-		turns.compared(line{name: "get", measured: "20/s", against: "Echo 30/s"}, 0.5),
+		turns.compared(line{name: "get", measured: "20/s", against: "Echo 30/s", others: "0.1"}, 0.5),
 		limited(line{name: "idle", measured: "2 %"}, "< 1 %", false),
 	}, "Here.")
 	want := `
-| figure | measured | compared with | ratio | limit | verdict |
-| ------ | -------- | ------------- | ----- | ----- | ------- |
-| get    | 20/s     | Echo 30/s     | 0.67  | ≥ 0.5 | kept    |
-| idle   | 2 %      |               |       | < 1 % | MISSED  |
+| figure | measured | compared with | ratio | limit | verdict | others |
+| ------ | -------- | ------------- | ----- | ----- | ------- | ------ |
+| get    | 20/s     | Echo 30/s     | 0.67  | ≥ 0.5 | kept    | 0.1    |
+| idle   | 2 %      |               |       | < 1 % | MISSED  |        |
 
 Here.
 `

@@ -101,6 +101,38 @@ func treeCPU(root int) (time.Duration, map[string]int, error) {
 	return cpu, names, nil
 }
 
+// watchOthers returns a function that tells how many processors were busy on average, since it
+// was made, with other things than this process and those below it.
+func watchOthers() (func() (float64, error), error) {
+	began := time.Now()
+	before, err := othersCPU()
+	return func() (float64, error) {
+		now, err := othersCPU()
+		return max(0, (now-before).Seconds()/time.Since(began).Seconds()), err
+	}, err
+}
+
+// othersCPU is the processor time of the machine without this process and those below it.
+func othersCPU() (time.Duration, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	var cpu time.Duration
+	for i, field := range strings.Fields(after(text, "cpu ")) {
+		ticks, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		// idle, iowait, and guest and guest_nice, which are in user and nice; see proc(5).
+		if i != 3 && i != 4 && i < 8 {
+			cpu += time.Duration(ticks) * tick
+		}
+	}
+	ours, _, err := treeCPU(os.Getpid())
+	return cpu - ours, err
+}
+
 // peakMemory is the most resident memory that a process has had, in bytes.
 func peakMemory(pid int) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -163,13 +195,12 @@ func about(dir string, quick bool) string {
 		return text
 	}
 	_, model, _ := strings.Cut(after(read("/proc/cpuinfo"), "model name"), ": ")
-	load, _, _ := strings.Cut(string(read("/proc/loadavg")), " ")
 	kind := "A full run"
 	if quick {
 		kind = "A quick run, whose figures mean little,"
 	}
-	return fmt.Sprintf("%s on %s: %d × %s, %s memory, %s, Linux %s, %s, data in %s; load %s before.",
+	return fmt.Sprintf("%s on %s: %d × %s, %s memory, %s, Linux %s, %s, data in %s.",
 		kind, time.Now().Format("2006-01-02"), runtime.NumCPU(), strings.TrimSpace(model),
 		after(read("/proc/meminfo"), "MemTotal:"), strings.Trim(after(read("/etc/os-release"), "PRETTY_NAME="), `"`),
-		bytes.TrimSpace(read("/proc/sys/kernel/osrelease")), runtime.Version(), dir, load)
+		bytes.TrimSpace(read("/proc/sys/kernel/osrelease")), runtime.Version(), dir)
 }

@@ -89,14 +89,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	b := &bench{quick: *quick, log: stderr}
-	machine := about(*dir, *quick) // with the load before there is ours
 	remove, err := b.prepare(ctx, *dir)
 	if err != nil {
 		return err
 	}
 	lines, err := b.measureAll(ctx, chosen)
 	err = errors.Join(err, remove())
-	printTable(stdout, lines, machine)
+	printTable(stdout, lines, about(*dir, *quick))
 	return err
 }
 
@@ -148,6 +147,10 @@ func (b *bench) measureAll(ctx context.Context, chosen []figure) ([]line, error)
 	var failed []string
 	for _, f := range chosen {
 		b.logf("%s: begins", f.name)
+		others, err := watchOthers()
+		if err != nil {
+			return lines, err
+		}
 		more, err := f.measure(ctx, b)
 		if ctx.Err() != nil {
 			return append(lines, more...), context.Cause(ctx)
@@ -157,7 +160,14 @@ func (b *bench) measureAll(ctx context.Context, chosen []figure) ([]line, error)
 			failed = append(failed, f.name)
 			more = append(more, line{name: f.name, verdict: "could not be measured"})
 		}
-		lines = append(lines, more...)
+		busy, err := others()
+		if err != nil {
+			return lines, err
+		}
+		for _, l := range more {
+			l.others = fmt.Sprintf("%.1f", busy)
+			lines = append(lines, l)
+		}
 	}
 	if len(failed) > 0 {
 		return lines, fmt.Errorf("could not be measured: %s; what went wrong stands above", strings.Join(failed, ", "))

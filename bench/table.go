@@ -18,6 +18,7 @@ type line struct {
 	ratio    string
 	limit    string
 	verdict  string
+	others   string // how many processors others kept busy meanwhile
 }
 
 // limited is a line with a limit: kept says whether the figure is within it.
@@ -64,13 +65,13 @@ func (r *rivals) compared(l line, atLeast float64) line {
 // printTable writes the lines as a Markdown table, and below it what it was measured on.
 func printTable(w io.Writer, lines []line, about string) {
 	table := [][]string{
-		{"figure", "measured", "compared with", "ratio", "limit", "verdict"},
-		slices.Repeat([]string{"---"}, 6),
+		{"figure", "measured", "compared with", "ratio", "limit", "verdict", "others"},
+		slices.Repeat([]string{"---"}, 7),
 	}
 	for _, l := range lines {
-		table = append(table, []string{l.name, l.measured, l.against, l.ratio, l.limit, l.verdict})
+		table = append(table, []string{l.name, l.measured, l.against, l.ratio, l.limit, l.verdict, l.others})
 	}
-	widths := make([]int, 6)
+	widths := make([]int, 7)
 	for _, row := range table {
 		for i, cell := range row {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
