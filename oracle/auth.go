@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"regexp"
 	"strings"
 )
 
@@ -24,5 +25,27 @@ func Basic(user, password string) Auth {
 		return nil
 	}
 }
+
+// Bearer signs with an OAuth 2 access token (RFC 6750). The token function is
+// asked before every attempt, those of a read that is tried again too, so it
+// must be cheap while the token it keeps is good, and must not itself spend a
+// refresh token twice. Its error is found in that of the call, which was not
+// sent then.
+func Bearer(token func(ctx context.Context) (string, error)) Auth {
+	return func(ctx context.Context, req *http.Request) error {
+		text, err := token(ctx)
+		if err != nil {
+			return err
+		}
+		if !bearerForm.MatchString(text) {
+			return errors.New("access token is empty or holds what no header can carry")
+		}
+		req.Header.Set("Authorization", "Bearer "+text)
+		return nil
+	}
+}
+
+// bearerForm is b64token of RFC 6750, 2.1.
+var bearerForm = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
 func unsigned(context.Context, *http.Request) error { return nil }

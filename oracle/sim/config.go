@@ -33,6 +33,11 @@ type Config struct {
 	// Users may sign in; empty means admin/welcome1 (Service Administrator)
 	// and viewer/welcome1 (Viewer).
 	Users []User
+	// Bearer says whose access token a request carries: the name of one of
+	// Users, or false for a token that is expired, made out to another service,
+	// an application's own, or no token at all. Nil takes no access tokens, as
+	// the classic platform does.
+	Bearer func(accessToken string) (user string, ok bool)
 	// IdentityDomain is accepted in front of a user name, as in acme.admin;
 	// empty means acme.
 	IdentityDomain string

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -132,6 +133,9 @@ func (c Config) sameName(given, name string) bool {
 // signIn returns the user whose credentials the request carries. They have to
 // be on every request; there are no sessions.
 func (e *environment) signIn(r *http.Request) (User, bool) {
+	if token, ok := bearerToken(r); ok {
+		return e.bearerUser(token)
+	}
 	name, password, ok := r.BasicAuth()
 	if !ok {
 		return User{}, false
@@ -144,10 +148,38 @@ func (e *environment) signIn(r *http.Request) (User, bool) {
 	return User{}, false
 }
 
+// bearerToken is the access token of a request, where it comes with one.
+func bearerToken(r *http.Request) (string, bool) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return token, strings.EqualFold(scheme, "Bearer")
+}
+
+// bearerUser returns the user whose access token it is. A token that is good
+// but of somebody without a role in the environment lets nobody in.
+func (e *environment) bearerUser(token string) (User, bool) {
+	if e.cfg.Bearer == nil {
+		return User{}, false
+	}
+	name, ok := e.cfg.Bearer(token)
+	if !ok {
+		return User{}, false
+	}
+	for _, user := range e.cfg.Users {
+		if user.Name == name {
+			return user, true
+		}
+	}
+	return User{}, false
+}
+
 func (u User) administers() bool { return u.Role == "" || u.Role == ServiceAdministrator }
 
-func writeUnauthorized(w http.ResponseWriter) {
-	w.Header().Set("WWW-Authenticate", `Basic realm="EPM Cloud"`)
+func writeUnauthorized(w http.ResponseWriter, r *http.Request) {
+	challenge := `Basic realm="EPM Cloud"`
+	if _, ok := bearerToken(r); ok {
+		challenge = `Bearer error="invalid_token", error_description="The access token is expired or not accepted"`
+	}
+	w.Header().Set("WWW-Authenticate", challenge)
 	writeHTML(w, http.StatusUnauthorized, "Unauthorized", "This request requires HTTP authentication.")
 }
 

@@ -21,7 +21,7 @@ func (s *faultSet) serve(w http.ResponseWriter, r *http.Request, entry *Request,
 		case FaultStatus:
 			fault.writeStatus(w)
 		case FaultExpiredSession:
-			writeUnauthorized(w)
+			writeUnauthorized(w, r)
 		case FaultMaintenance:
 			fault.setRetryAfter(w)
 			writeMaintenance(w)

@@ -121,7 +121,7 @@ func (e *environment) route(w http.ResponseWriter, r *http.Request) {
 	}
 	user, ok := e.signIn(r)
 	if !ok {
-		writeUnauthorized(w)
+		writeUnauthorized(w, r)
 		return
 	}
 	entryOf(r).User = user.Name
