@@ -36,7 +36,7 @@ func TestHelp(t *testing.T) {
 	if !errors.Is(err, errDone) {
 		t.Errorf("error %v", err)
 	}
-	for _, command := range []string{"serve", "sim", "migrate", "health", "openapi", "version"} {
+	for _, command := range []string{"serve", "sim", "migrate", "health", "rotate-key", "openapi", "version"} {
 		if !strings.Contains(text, "\n  "+command+" ") {
 			t.Errorf("the help does not list %s:\n%s", command, text)
 		}

@@ -30,14 +30,17 @@ var guests = map[string]struct {
 	why string
 }{
 	"oracle/sim":          {[]string{"main", "bench"}, "the simulator must not become a part of the product"},
+	"oracle/sim/identity": {[]string{"main", "bench"}, "the simulator must not become a part of the product"},
+	"api/sso/ssotest":     {nil, "it is for tests, and brings the package testing"},
 	"storage/storagetest": {[]string{"bench"}, "it is for tests, and brings the package testing"},
 	"migrations":          {[]string{"main", "storage/storagetest", "bench"}, "storage is handed the files, so that tests can hand it others"},
 }
 
 // loners import nothing of the project.
 var loners = map[string]string{
-	"oracle/sim": "a simulator that shares code with the client shares its mistakes",
-	"migrations": "it holds SQL and nothing else",
+	"oracle/sim":          "a simulator that shares code with the client shares its mistakes",
+	"oracle/sim/identity": "a simulator that shares code with the client shares its mistakes",
+	"migrations":          "it holds SQL and nothing else",
 }
 
 // TestImportsPointOneWay holds the imports against main → api → jobs → {storage, oracle}.

@@ -19,12 +19,14 @@ var version = "dev"
 
 // cli is the command line; the same settings can be given in the environment.
 type cli struct {
-	Serve   serveCmd   `cmd:"" default:"withargs" help:"Serve the API and the page, and work the tasks (the default)."`
-	Sim     simCmd     `cmd:"" help:"Serve a simulated EPM Cloud environment, to test against."`
-	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up to date and end."`
-	Health  healthCmd  `cmd:"" help:"Ask a serving process on this machine whether it is ready."`
-	OpenAPI openapiCmd `cmd:"" name:"openapi" help:"Print the API's description (OpenAPI 3.1)."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve     serveCmd     `cmd:"" default:"withargs" help:"Serve the API and the page, and work the tasks (the default)."`
+	Sim       simCmd       `cmd:"" help:"Serve a simulated EPM Cloud environment, to test against."`
+	Migrate   migrateCmd   `cmd:"" help:"Bring the database's schema up to date and end."`
+	Health    healthCmd    `cmd:"" help:"Ask a serving process on this machine whether it is ready."`
+	RotateKey rotateKeyCmd `cmd:"" name:"rotate-key" help:"Replace the key that stored credentials are encrypted with, while the server runs."`
+	Audit     auditCmd     `cmd:"" help:"Verify or print the audit trail."`
+	OpenAPI   openapiCmd   `cmd:"" name:"openapi" help:"Print the API's description (OpenAPI 3.1)."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
 func main() {

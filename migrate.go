@@ -3,18 +3,26 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"longhaul/migrations"
 	"longhaul/storage"
 )
 
 type migrateCmd struct {
-	dataSettings `embed:""`
-	DryRun       bool `help:"Print what would run, and change nothing."`
+	dataSettings  `embed:""`
+	auditSettings `embed:""`
+	DryRun        bool   `help:"Print what would run, and change nothing."`
+	GrantTo       string `placeholder:"ROLE" help:"Then grant this database role what a server needs, and not what would let it change the audit trail; it must keep the trail for as long as LONGHAUL_AUDIT_KEEP says."`
 }
 
 // Run applies the migrations, or prints them.
 func (c *migrateCmd) Run(ctx context.Context, s *streams) error {
+	if err := c.validateAudit(); err != nil {
+		return err
+	}
 	logger := c.logger(s.err)
 	dir, err := c.dir()
 	if err != nil {
@@ -26,7 +34,7 @@ func (c *migrateCmd) Run(ctx context.Context, s *streams) error {
 	}
 	defer db.close()
 	if !c.DryRun {
-		return storage.Migrate(ctx, db.pool, migrations.Files, logger)
+		return c.migrate(ctx, db.pool, logger)
 	}
 	pending, err := storage.PendingMigrations(ctx, db.pool, migrations.Files)
 	if err != nil {
@@ -41,4 +49,11 @@ func (c *migrateCmd) Run(ctx context.Context, s *streams) error {
 		}
 	}
 	return err
+}
+
+func (c *migrateCmd) migrate(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger) error {
+	if err := storage.Migrate(ctx, pool, migrations.Files, logger); err != nil || c.GrantTo == "" {
+		return err
+	}
+	return storage.GrantServer(ctx, pool, c.GrantTo, c.AuditKeep)
 }

@@ -75,16 +75,20 @@ type parts struct {
 
 func (c *serveCmd) serve(ctx context.Context, s *streams, p *parts) error {
 	metrics := api.NewMetrics(p.db.pool)
-	engine, err := c.engine(p, metrics)
+	engine, err := c.engine(ctx, p, metrics)
 	if err != nil {
 		return err
 	}
-	token, err := storage.ReadOrMakeSecret(filepath.Join(p.dir, "admin-token"), "lh_")
+	provider, err := c.provider(p.logger)
 	if err != nil {
-		return fmt.Errorf("admin token: %w", err)
+		return err
+	}
+	token, err := c.adminToken(p.dir)
+	if err != nil {
+		return err
 	}
 	var working atomic.Bool
-	server := api.New(api.Config{
+	config := api.Config{
 		Engine: engine, Files: p.files, AdminToken: token, PublicURL: c.PublicURL, MaxUpload: c.MaxUpload,
 		Version: version, Logger: p.logger, Metrics: metrics.Registry, MetricsElsewhere: c.MetricsAddr != "",
 		Ready: func(context.Context) error {
@@ -93,7 +97,9 @@ func (c *serveCmd) serve(ctx context.Context, s *streams, p *parts) error {
 			}
 			return nil
 		},
-	})
+	}
+	c.applyTo(&config, provider)
+	server := api.New(config)
 	if c.Demo {
 		stop, err := startDemo(ctx, engine, c.DemoSpeed, p.logger)
 		if err != nil {
@@ -115,7 +121,10 @@ func (c *serveCmd) serve(ctx context.Context, s *streams, p *parts) error {
 	ready := func() {
 		working.Store(true)
 		base := cmp.Or(strings.TrimSuffix(c.PublicURL, "/"), "http://"+reachable(p.listener.Addr().String()))
-		link := base + "/sign-in?token=" + url.QueryEscape(token)
+		link := base
+		if c.local() {
+			link += "/sign-in?token=" + url.QueryEscape(token)
+		}
 		_, _ = fmt.Fprintf(s.out, "\nLonghaul %s is ready.\nSign in: %s\n\n", version, link) // nowhere else to tell
 		p.logger.InfoContext(ctx, "ready", "addr", p.listener.Addr().String(), "data", p.dir)
 	}
@@ -152,17 +161,10 @@ func (c *serveCmd) runAll(ctx context.Context, p *parts, engine *jobs.Engine, se
 }
 
 // engine builds the engine.
-func (c *serveCmd) engine(p *parts, metrics *api.Metrics) (*jobs.Engine, error) {
-	secret := c.SecretKey
-	if secret == "" {
-		var err error
-		if secret, err = storage.ReadOrMakeSecret(filepath.Join(p.dir, "secret-key"), ""); err != nil {
-			return nil, fmt.Errorf("secret key: %w", err)
-		}
-	}
-	sealer, err := storage.NewSealer(secret)
+func (c *serveCmd) engine(ctx context.Context, p *parts, metrics *api.Metrics) (*jobs.Engine, error) {
+	sealer, err := c.sealer(ctx, p.dir, p.db.pool)
 	if err != nil {
-		return nil, fmt.Errorf("LONGHAUL_SECRET_KEY: %w", err)
+		return nil, err
 	}
 	kinds := jobs.EPMKinds()
 	if c.TestKinds {
@@ -171,7 +173,7 @@ func (c *serveCmd) engine(p *parts, metrics *api.Metrics) (*jobs.Engine, error) 
 	return jobs.New(jobs.Config{
 		Pool: p.db.pool, Files: p.files, Sealer: sealer, Kinds: jobs.NewKinds(kinds...), Logger: p.logger,
 		Process: uuid.NewString(), Workers: c.Workers, Limits: c.limits(),
-		KeepOutputs: c.KeepOutputs, KeepFailedInput: c.KeepFailedInput, Removed: metrics.Removed,
+		KeepOutputs: c.KeepOutputs, KeepFailedInput: c.KeepFailedInput, KeepAudit: c.AuditKeep, Removed: metrics.Removed,
 	})
 }
 

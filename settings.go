@@ -56,15 +56,17 @@ func (d *dataSettings) logger(w io.Writer) *slog.Logger {
 
 // serveSettings are the flags of serve.
 type serveSettings struct {
-	dataSettings `embed:""`
+	dataSettings   `embed:""`
+	keySettings    `embed:""`
+	accessSettings `embed:""`
+	auditSettings  `embed:""`
 
 	Addr        string `env:"LONGHAUL_ADDR" default:"127.0.0.1:8080" help:"Listen address; port 0 picks one and prints it."`
 	StorageURL  string `name:"storage-url" env:"LONGHAUL_STORAGE_URL" placeholder:"DIR" help:"Folder for uploads and outputs. Default: uploads/ in the data folder."`
 	PublicURL   string `name:"public-url" env:"LONGHAUL_PUBLIC_URL" placeholder:"URL" help:"External base URL, for links. Default: from the request."`
 	MetricsAddr string `env:"LONGHAUL_METRICS_ADDR" placeholder:"ADDR" help:"Serve /metrics on its own address, without sign-in. Default: on the main address, signed in."`
-	SecretKey   string `env:"LONGHAUL_SECRET_KEY" placeholder:"KEY" help:"Encrypts stored credentials; at least 32 characters. Default: made once and kept in the data folder."`
 	TestKinds   bool   `env:"LONGHAUL_TEST_KINDS" help:"Offer the kinds noop and sleep, for benchmarks and client tests."`
-	AllowRemote bool   `env:"LONGHAUL_ALLOW_REMOTE" help:"Listen on an address that others can reach although the only sign-in is the admin token."`
+	AllowRemote bool   `env:"LONGHAUL_ALLOW_REMOTE" help:"In local mode, listen on an address that others can reach although the only sign-in is the admin token."`
 	Workers     int    `env:"LONGHAUL_WORKERS" default:"100" help:"How many steps run at once."`
 
 	KeepOutputs     time.Duration `env:"LONGHAUL_KEEP_OUTPUTS" default:"24h" help:"How long outputs are kept after a task's end."`
@@ -87,12 +89,12 @@ func (s *serveSettings) validate() error {
 	host, _, err := net.SplitHostPort(s.Addr)
 	if err != nil {
 		problems = append(problems, fmt.Errorf("LONGHAUL_ADDR %q: %w; write it like 127.0.0.1:8080", s.Addr, err))
-	} else if !s.AllowRemote && !loopback(host) {
+	} else if s.local() && !s.AllowRemote && !loopback(host) {
 		problems = append(problems, fmt.Errorf(
 			"LONGHAUL_ADDR %q can be reached by others, and the only sign-in is the admin token; listen on 127.0.0.1, or say --allow-remote when something in front keeps strangers out", s.Addr))
 	}
 	if strings.Contains(s.StorageURL, "://") {
-		problems = append(problems, fmt.Errorf("LONGHAUL_STORAGE_URL %q: this version keeps files in a folder; give its path", s.StorageURL))
+		problems = append(problems, errors.New("LONGHAUL_STORAGE_URL is an address; this version keeps files in a folder, give its path")) // without the address: it can hold a password
 	}
 	for name, value := range map[string]int64{
 		"LONGHAUL_WORKERS": int64(s.Workers), "LONGHAUL_MAX_BYTES": s.MaxBytes, "LONGHAUL_MAX_ENTRIES": int64(s.MaxEntries),
@@ -102,7 +104,7 @@ func (s *serveSettings) validate() error {
 			problems = append(problems, fmt.Errorf("%s must be greater than 0", name))
 		}
 	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems, s.validateKeys(), s.validateAccess(), s.validateAudit())...)
 }
 
 // limits bound the archives that are taken in.

@@ -87,7 +87,7 @@ func startDemo(ctx context.Context, engine *jobs.Engine, speed float64, logger *
 		Product: "epm", URL: address, Application: "Vision", MaxRunning: 4,
 		Auth: &jobs.Credentials{Type: "basic", Username: "admin", Password: "welcome1"},
 	}
-	by := jobs.Caller{Name: "demo"}
+	by := jobs.Caller{Name: "demo", Reach: storage.Everywhere}
 	_, err = engine.CreateApp(ctx, "vision", set, by)
 	if errors.Is(err, storage.ErrConflict) {
 		_, err = engine.ReplaceApp(ctx, "vision", set, by)

@@ -4,20 +4,18 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"log/slog"
 	"net/http"
 	"strings"
 	"time"
 
-	"github.com/alexedwards/scs/pgxstore"
-	"github.com/alexedwards/scs/v2"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"longhaul/api/sso"
 	"longhaul/jobs"
 	"longhaul/storage"
 	"longhaul/storage/files"
@@ -27,8 +25,19 @@ import (
 type Config struct {
 	Engine *jobs.Engine
 	Files  *files.Folder
-	// AdminToken signs in the administrator of local mode.
+	// AdminToken signs in the administrator of local mode. It is not for where Provider is given.
 	AdminToken string
+	// Provider signs people in; nil means local mode.
+	Provider *sso.Provider
+	// Issuer is the provider's address: people of another are strangers.
+	Issuer string
+	// Admins are the logins, in lower case, and AdminGroups the groups of the instance admins.
+	Admins, AdminGroups []string
+	// SessionIdle is how long a session lasts unused, and SessionLife how long at most. 0 means 12
+	// hours, and 7 days.
+	SessionIdle, SessionLife time.Duration
+	// TokensFor is how long after its owner's last sign-in an API token works; 0 means for ever.
+	TokensFor time.Duration
 	// PublicURL is the external base URL; empty: taken from each request.
 	PublicURL string
 	// MaxUpload is the largest archive that is taken in, in bytes; 0 means no limit but the disk.
@@ -49,8 +58,8 @@ type Server struct {
 	db       *storage.DB
 	echo     *echo.Echo
 	huma     huma.API
-	sessions *scs.SessionManager
-	token    [sha256.Size]byte
+	sessions *sessions
+	callers  *callers
 	origins  *http.CrossOriginProtection
 	stopping context.Context // ends when requests that wait are to end
 	stop     context.CancelFunc
@@ -63,16 +72,12 @@ func New(config Config) *Server {
 		Config:  config,
 		db:      config.Engine.DB(),
 		echo:    echo.New(),
-		token:   sha256.Sum256([]byte(config.AdminToken)),
 		origins: http.NewCrossOriginProtection(),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
-	s.sessions = scs.New()
-	// Without the store's own cleanup, which cannot be stopped safely; the engine sweeps.
-	s.sessions.Store = pgxstore.NewWithCleanupInterval(s.db.Pool, 0)
-	s.sessions.Lifetime = 30 * 24 * time.Hour
-	s.sessions.Cookie.Name = "longhaul"
-	s.sessions.Cookie.SameSite = http.SameSiteLaxMode
+	s.sessions = newSessions(s.db, cmp.Or(config.SessionIdle, 12*time.Hour), cmp.Or(config.SessionLife, 7*24*time.Hour))
+	s.callers = newCallers(s.db, &s.Config, s.sessions)
+	config.Engine.OnAccessChange(s.callers.forget)
 
 	s.echo.HideBanner, s.echo.HidePort = true, true
 	s.echo.IPExtractor = echo.ExtractIPDirect()
@@ -105,10 +110,9 @@ func (s *Server) routes() {
 	// Anyone.
 	s.echo.GET("/healthz", s.healthz)
 	s.echo.GET("/readyz", s.readyz)
-	s.echo.GET("/sign-in", s.signIn)
-	s.echo.POST("/sign-in", s.signIn)
+	s.signInRoutes()
 
-	// Whoever is signed in.
+	// Whoever is signed in, as far as the rules allow.
 	signedIn := s.echo.Group("", s.authenticate)
 	signedIn.RouteNotFound("", s.notFound)
 	signedIn.RouteNotFound("/*", s.notFound)
@@ -118,6 +122,11 @@ func (s *Server) routes() {
 	s.outputRoutes(signedIn)
 	s.appRoutes()
 	s.kindRoutes()
+	s.peopleRoutes()
+	s.memberRoutes()
+	s.tokenRoutes()
+	s.sessionRoutes()
+	s.auditRoutes(signedIn)
 	s.docsRoutes(signedIn)
 	s.onlyStandardWords()
 	s.describeForbidden()
@@ -141,9 +150,11 @@ func (s *Server) describe() huma.Config {
 		{Name: "Tasks", Description: "Runs of a kind of work for an app."},
 		{Name: "Apps", Description: "Oracle Cloud applications with their connection and limits."},
 		{Name: "Kinds", Description: "What tasks can be started."},
+		{Name: "Audit", Description: "Who did what, and what came of it."},
+		{Name: "People", Description: "Who may do what: people, members of apps, API tokens, sessions."},
 	}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"token": {Type: "http", Scheme: "bearer", Description: "The admin token or an API token."},
+		"token": {Type: "http", Scheme: "bearer", Description: "An API token, an access token of the sign-in provider, or in local mode the admin token."},
 	}
 	config.Security = []map[string][]string{{"token": {}}}
 	return config
@@ -161,6 +172,9 @@ func (s *Server) base(r *http.Request) string {
 	return scheme + "://" + r.Host
 }
 
+// isHTTPS reports whether an address is reached by https.
+func isHTTPS(address string) bool { return strings.HasPrefix(address, "https:") }
+
 // encode renders an answer as JSON. It is read by people too, so that < and & stay what they are.
 func encode(value any) ([]byte, error) {
 	var buffer bytes.Buffer
@@ -170,14 +184,21 @@ func encode(value any) ([]byte, error) {
 	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), err
 }
 
+// scope is the database as it is for the caller of a request.
+func (s *Server) scope(ctx context.Context) *storage.Scope {
+	return s.db.For(requestOf(ctx).caller.Reach)
+}
+
 type requestKey struct{}
 
 // request is what the handlers of one request share.
 type request struct {
-	id     string
-	caller jobs.Caller
-	http   *http.Request
-	failed *Problem // what huma answered for an error of a handler
+	id       string
+	caller   jobs.Caller
+	identity *identity      // who asks; nil before that is known
+	snap     *jobs.Snapshot // the task that the route names, once the caller may view it
+	http     *http.Request
+	failed   *Problem // what huma answered for an error of a handler
 }
 
 // requestOf returns the request that ctx belongs to.

@@ -129,7 +129,7 @@ func (s *Server) appRoutes() {
 	}, s.listDefinitions)
 }
 
-// createApp handles POST /api/v1/apps, for whoever is signed in.
+// createApp handles POST /api/v1/apps, for instance admins.
 func (s *Server) createApp(ctx context.Context, in *createAppInput) (*appOutput, error) {
 	app, err := s.Engine.CreateApp(ctx, in.Body.Name, in.Body.settings(), requestOf(ctx).caller)
 	if errors.Is(err, storage.ErrConflict) {
@@ -141,9 +141,9 @@ func (s *Server) createApp(ctx context.Context, in *createAppInput) (*appOutput,
 	return &appOutput{Location: "/api/v1/apps/" + app.Name, Body: appBody(app)}, nil
 }
 
-// listApps handles GET /api/v1/apps, for whoever is signed in.
+// listApps handles GET /api/v1/apps, for whoever is signed in: the apps within their reach.
 func (s *Server) listApps(ctx context.Context, _ *struct{}) (*listAppsOutput, error) {
-	apps, err := s.db.Apps(ctx)
+	apps, err := s.scope(ctx).Apps(ctx, storage.View)
 	if err != nil {
 		return nil, err
 	}
@@ -154,16 +154,16 @@ func (s *Server) listApps(ctx context.Context, _ *struct{}) (*listAppsOutput, er
 	return out, nil
 }
 
-// getApp handles GET /api/v1/apps/{app}, for whoever is signed in.
+// getApp handles GET /api/v1/apps/{app}, for its members.
 func (s *Server) getApp(ctx context.Context, in *appInput) (*appOutput, error) {
-	app, err := s.db.App(ctx, in.App)
+	app, err := s.scope(ctx).App(ctx, in.App)
 	if err != nil {
 		return nil, err
 	}
 	return &appOutput{Body: appBody(&app)}, nil
 }
 
-// putApp handles PUT /api/v1/apps/{app}, for whoever is signed in.
+// putApp handles PUT /api/v1/apps/{app}, for its admins.
 func (s *Server) putApp(ctx context.Context, in *putAppInput) (*appOutput, error) {
 	app, err := s.Engine.ReplaceApp(ctx, in.App, in.Body.settings(), requestOf(ctx).caller)
 	if err != nil {
@@ -172,7 +172,7 @@ func (s *Server) putApp(ctx context.Context, in *putAppInput) (*appOutput, error
 	return &appOutput{Body: appBody(app)}, nil
 }
 
-// deleteApp handles DELETE /api/v1/apps/{app}, for whoever is signed in.
+// deleteApp handles DELETE /api/v1/apps/{app}, for instance admins.
 func (s *Server) deleteApp(ctx context.Context, in *appInput) (*struct{}, error) {
 	err := s.Engine.DeleteApp(ctx, in.App, requestOf(ctx).caller)
 	if errors.Is(err, storage.ErrConflict) {
@@ -181,9 +181,9 @@ func (s *Server) deleteApp(ctx context.Context, in *appInput) (*struct{}, error)
 	return nil, err
 }
 
-// checkApp handles POST /api/v1/apps/{app}/check, for whoever is signed in.
+// checkApp handles POST /api/v1/apps/{app}/check, for its operators.
 func (s *Server) checkApp(ctx context.Context, in *appInput) (*checkOutput, error) {
-	found, err := s.Engine.CheckApp(ctx, in.App)
+	found, err := s.Engine.CheckApp(ctx, in.App, requestOf(ctx).caller)
 	if err != nil {
 		return nil, err
 	}
@@ -202,9 +202,9 @@ type Definition struct {
 
 type definitionsOutput struct{ Body Page[Definition] }
 
-// listDefinitions handles GET /api/v1/apps/{app}/job-definitions, for whoever is signed in.
+// listDefinitions handles GET /api/v1/apps/{app}/job-definitions, for its operators.
 func (s *Server) listDefinitions(ctx context.Context, in *definitionsInput) (*definitionsOutput, error) {
-	names, err := s.Engine.Definitions(ctx, in.App, in.Kind)
+	names, err := s.Engine.Definitions(ctx, in.App, in.Kind, requestOf(ctx).caller)
 	if remote, ok := errors.AsType[*jobs.RemoteError](err); ok {
 		return nil, refuse(ctx, http.StatusBadGateway, remote.Message)
 	}

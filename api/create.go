@@ -33,7 +33,7 @@ type CreateTask struct {
 	MaxRejected *int64         `json:"max_rejected,omitempty" minimum:"0" doc:"More rejected records than this make the task fail; left out: no limit"`
 }
 
-// createTask handles POST /api/v1/tasks, for whoever is signed in.
+// createTask handles POST /api/v1/tasks, for the operators of its app.
 func (s *Server) createTask(c echo.Context) error {
 	contentType, params, err := mime.ParseMediaType(c.Request().Header.Get(echo.HeaderContentType))
 	if err != nil {
@@ -184,6 +184,12 @@ func (s *Server) draft(c echo.Context, r io.Reader) (*jobs.Draft, []byte, error)
 		return nil, nil, err
 	}
 	digest := sha256.Sum256(canonical)
+	switch rights := requestOf(ctx).identity.rights(in.App); {
+	case !rights.Has(storage.View):
+		return nil, nil, jobs.NoSuchApp(in.App)
+	case !rights.Has(storage.Operate):
+		return nil, nil, errForbidden
+	}
 	draft, err := s.Engine.Draft(ctx, jobs.NewTask{
 		App: in.App, Name: in.Name, Kind: in.Kind, Params: params, MaxRejected: in.MaxRejected,
 		By: requestOf(ctx).caller,
@@ -223,13 +229,13 @@ func (s *Server) create(c echo.Context, draft *jobs.Draft, digest []byte) error 
 			}
 		}
 		sum := sha256.Sum256(digest)
-		key = &storage.IdempotencyKey{CreatedBy: requestOf(ctx).caller.Name, Key: text, SHA256: sum[:]}
+		key = &storage.IdempotencyKey{CreatedBy: requestOf(ctx).caller.Person.String(), Key: text, SHA256: sum[:]}
 	}
 	task, _, err := s.Engine.Create(ctx, draft, key)
 	if err != nil {
 		return err
 	}
-	body, err := encode(taskBody(s.Engine.Kinds, task, s.base(c.Request())))
+	body, err := encode(taskBody(s.Engine.Kinds, requestOf(ctx).shown(task), s.base(c.Request())))
 	if err != nil {
 		return err
 	}

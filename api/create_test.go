@@ -287,7 +287,7 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 
 	// Another person's keys are others.
-	d, err := s.engine.Draft(t.Context(), jobs.NewTask{App: "plain", Name: "nothing", Kind: "noop", By: jobs.Caller{Name: "somebody"}})
+	d, err := s.engine.Draft(t.Context(), jobs.NewTask{App: "plain", Name: "nothing", Kind: "noop", By: jobs.Caller{Name: "somebody", Reach: storage.Everywhere}})
 	must(t, err)
 	theirs, made, err := s.engine.Create(t.Context(), d, &storage.IdempotencyKey{CreatedBy: "somebody", Key: "one", SHA256: []byte("other")})
 	must(t, err)

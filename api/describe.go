@@ -25,13 +25,13 @@ func (s *Server) schemaOf(value any) *huma.Schema {
 	return s.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeOf(value), true, "")
 }
 
-// describeForbidden adds to every operation that changes something the refusal of pages of other
-// origins.
+// describeForbidden adds to every operation the refusal of callers whose role does not reach, and of
+// pages of other origins.
 func (s *Server) describeForbidden() {
 	for _, item := range s.huma.OpenAPI().Paths {
-		for _, op := range []*huma.Operation{item.Post, item.Put, item.Delete} {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Delete} {
 			if op != nil {
-				op.Responses[strconv.Itoa(http.StatusForbidden)] = s.problemResponse("A page of another origin asked")
+				op.Responses[strconv.Itoa(http.StatusForbidden)] = s.problemResponse("Your role does not allow it, or a page of another origin asked")
 			}
 		}
 	}

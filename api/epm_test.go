@@ -157,6 +157,19 @@ func TestLostAnswer(t *testing.T) {
 	}
 }
 
+// A job that the application has forgotten, as after a restore, is asked for so often and no more.
+func TestForgottenJob(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	task, release := s.stuck()
+	defer release()
+	s.exec(`UPDATE tasks SET remote_job_id = '999999', tries = 60, fence = fence + 1, due_at = now() WHERE id = $1`, task.ID)
+	final := s.waitFinal(task.ID, "failed")
+	if final.Error.Code != "outcome_unknown" || !strings.Contains(final.Error.Message, "does not know job 999999 any more") {
+		t.Errorf("error: %+v", final.Error)
+	}
+}
+
 // Maintenance of the application holds a task up, says so, and does not end it.
 func TestMaintenanceOfTheApplication(t *testing.T) {
 	t.Parallel()

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/labstack/echo/v4"
 
+	"longhaul/api/sso"
 	"longhaul/jobs"
 	"longhaul/storage"
 	"longhaul/storage/archive"
@@ -108,6 +109,11 @@ var refusals = []struct {
 	{files.ErrFull, http.StatusInsufficientStorage, "The server's disk is full. Nothing was stored. Tell the operator of this server."},
 	{errBodyTooLarge, http.StatusRequestEntityTooLarge, "The file is larger than this server takes."},
 	{errUnauthorized, http.StatusUnauthorized, "Sign in first: send an API token as Authorization: Bearer …"},
+	{sso.ErrUnavailable, http.StatusServiceUnavailable, "The sign-in provider does not answer, so that this token cannot be checked. Try again in a minute."},
+	{errForbidden, http.StatusForbidden, "Your role does not allow this. An admin of the app, or of this server, can give you one that does."},
+	{errTokenLimits, http.StatusForbidden, "API tokens cannot manage tokens and sessions. Sign in with the browser for that."},
+	{errTokenDormant, http.StatusUnauthorized, "This API token rests because its owner has not signed in for a long time. It works again when they sign in."},
+	{errOwnMembership, http.StatusForbidden, "Nobody can change their own membership. Another admin of the app can."},
 	{errCrossOrigin, http.StatusForbidden, "A page of another origin may not do this."},
 	{errGone, http.StatusGone, "The outputs of this task were deleted when their time was over; their list remains."},
 	{errBadRequest, http.StatusBadRequest, "The request broke off before its end, or its parts are not marked as multipart/form-data is. Nothing was stored; send it again."},
@@ -119,16 +125,22 @@ var (
 	errBodyTooLarge = errors.New("request body too large")
 	errUnauthorized = errors.New("not signed in")
 	errCrossOrigin  = errors.New("refused: cross-origin request")
-	errGone         = errors.New("outputs expired")
+	errForbidden    = errors.New("forbidden")
+	errTokenLimits  = errors.New("forbidden to API tokens")
+	errTokenDormant = errors.New("the token's owner has not signed in for too long")
+
+	errOwnMembership = errors.New("one's own membership")
+	errGone          = errors.New("outputs expired")
 )
 
 // problemOf is the one table from errors to answers.
 func problemOf(ctx context.Context, err error) *Problem {
 	var (
-		problem *Problem
-		invalid *jobs.Invalid
-		refusal *archive.Refusal
-		http400 *echo.HTTPError
+		problem  *Problem
+		invalid  *jobs.Invalid
+		refusal  *archive.Refusal
+		http400  *echo.HTTPError
+		stranger *sso.Refusal
 	)
 	switch {
 	case errors.As(err, &problem):
@@ -145,6 +157,8 @@ func problemOf(ctx context.Context, err error) *Problem {
 		return p
 	case errors.As(err, &http400):
 		return blank(ctx, http400.Code, echoDetail(http400))
+	case errors.As(err, &stranger):
+		return blank(ctx, http.StatusUnauthorized, stranger.Message)
 	}
 	if storage.IsText(err) {
 		err = storage.ErrText

@@ -10,11 +10,9 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"longhaul/jobs"
-	"longhaul/storage"
 )
 
 const (
@@ -68,27 +66,21 @@ func parsePosition(id string) position {
 	return position{v, o}
 }
 
-// events handles GET /api/v1/tasks/{id}/events, for whoever is signed in.
+// events handles GET /api/v1/tasks/{id}/events, for the members of its app; the log only for who
+// sees data.
 func (s *Server) events(c echo.Context) error {
-	id, err := taskID(c.Param("id"))
-	if err != nil {
-		return err
-	}
-	snap, err := s.Engine.Watch().Get(c.Request().Context(), id)
-	if err != nil {
-		return err
-	}
+	r := requestOf(c.Request().Context())
 	h := c.Response().Header()
 	h.Set(echo.HeaderContentType, "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	c.Response().WriteHeader(http.StatusOK)
 	stream := &eventStream{
-		server: s, w: c.Response(), control: http.NewResponseController(c.Response()), base: s.base(c.Request()),
+		server: s, c: c, request: r, w: c.Response(), control: http.NewResponseController(c.Response()), base: s.base(c.Request()),
 		at: parsePosition(c.Request().Header.Get("Last-Event-ID")),
 	}
 	// Errors from here on cut the stream; the client resumes with Last-Event-ID.
-	_ = stream.follow(c.Request().Context(), id, snap)
+	_ = stream.follow(c.Request().Context(), r.snap)
 	// The connection may serve other requests, long after.
 	_ = stream.control.SetWriteDeadline(time.Time{})
 	return nil
@@ -96,14 +88,18 @@ func (s *Server) events(c echo.Context) error {
 
 type eventStream struct {
 	server  *Server
+	c       echo.Context
+	request *request
 	w       *echo.Response
 	control *http.ResponseController
 	base    string
 	at      position
 }
 
-// follow sends what is new until the task is final, the client is gone or the server stops.
-func (e *eventStream) follow(ctx context.Context, id uuid.UUID, snap *jobs.Snapshot) error {
+// follow sends what is new until the task is final, the client is gone or may not look any more,
+// or the server stops.
+func (e *eventStream) follow(ctx context.Context, snap *jobs.Snapshot) error {
+	id := snap.Task.ID
 	for {
 		if err := e.send(ctx, snap); err != nil || snap.Task.Final() {
 			return err
@@ -113,6 +109,9 @@ func (e *eventStream) follow(ctx context.Context, id uuid.UUID, snap *jobs.Snaps
 		cancel()
 		if err != nil || ctx.Err() != nil || e.server.stopping.Err() != nil {
 			return err
+		}
+		if !e.server.stillMay(e.c, next.Task.App, e.request.identity.rights(next.Task.App)) {
+			return nil
 		}
 		snap = next
 	}
@@ -124,9 +123,12 @@ func (e *eventStream) send(ctx context.Context, snap *jobs.Snapshot) error {
 		return err
 	}
 	quiet := true
-	text, err := snap.Log(ctx, e.at.offset)
-	if err != nil {
-		return err
+	var text string
+	if e.request.seesData(snap.Task.App) {
+		var err error
+		if text, err = snap.Log(ctx, e.at.offset); err != nil {
+			return err
+		}
 	}
 	if text != "" {
 		quiet = false
@@ -139,9 +141,7 @@ func (e *eventStream) send(ctx context.Context, snap *jobs.Snapshot) error {
 	if snap.Task.Version != e.at.version || snap.Task.Final() {
 		quiet = false
 		e.at.version = snap.Task.Version
-		body, err := snap.Rendered(e.base, func(t *storage.Task) ([]byte, error) {
-			return encode(taskBody(e.server.Engine.Kinds, t, e.base))
-		})
+		body, err := e.server.rendered(e.request, snap, e.base)
 		if err != nil {
 			return err
 		}
@@ -166,9 +166,9 @@ func (e *eventStream) event(name string, data any) error {
 	return err
 }
 
-// taskLog handles GET /api/v1/tasks/{id}/log, for whoever is signed in.
+// taskLog handles GET /api/v1/tasks/{id}/log, for who sees data.
 func (s *Server) taskLog(c echo.Context) error {
-	id, err := taskID(c.Param("id"))
+	id, err := parseID(c.Param("id"))
 	if err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (s *Server) taskLog(c echo.Context) error {
 			}
 		}
 	}
-	text, _, err := s.db.Log(c.Request().Context(), id, after)
+	text, _, err := s.scope(c.Request().Context()).Log(c.Request().Context(), id, after)
 	if err != nil {
 		return err
 	}

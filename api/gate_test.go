@@ -10,6 +10,7 @@ import (
 	"longhaul/api"
 	"longhaul/jobs"
 	"longhaul/oracle/sim"
+	"longhaul/storage"
 )
 
 // A kind that needs the application alone waits, and says for what.
@@ -119,7 +120,7 @@ func TestMaintenanceWindow(t *testing.T) {
 	s.waitFinal(s.create(object{"app": "soon", "name": "short", "kind": "noop"}, nil).ID, "succeeded")
 	s.waitFinal(s.create(object{"app": "soon", "name": "long", "kind": "noop"}, nil).ID, "succeeded")
 	s.exec("UPDATE tasks SET started_at = finished_at - interval '20 minutes' WHERE name = 'long'")
-	_, err := s.engine.ReplaceApp(t.Context(), "soon", window(5*time.Minute), jobs.Caller{Name: "test"})
+	_, err := s.engine.ReplaceApp(t.Context(), "soon", window(5*time.Minute), jobs.Caller{Name: "test", Reach: storage.Everywhere})
 	must(t, err)
 	s.held("soon", "unknown")
 	s.held("soon", "long")

@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/labstack/echo/v4"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"longhaul/storage"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -143,6 +145,23 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{http.MethodGet, "/api/v1/apps/books/job-definitions?kind=epm.importData", nil, http.StatusOK},
 		{http.MethodDelete, "/api/v1/apps/books", nil, http.StatusNoContent},
 		{http.MethodGet, "/api/v1/kinds", nil, http.StatusOK},
+		{http.MethodGet, "/api/v1/me", nil, http.StatusOK},
+		{http.MethodPut, "/api/v1/apps/plain/members/group:Finance", object{"role": "viewer"}, http.StatusCreated},
+		{http.MethodPut, "/api/v1/apps/plain/members/group:Finance", object{"role": "operator", "see_data": false}, http.StatusOK},
+		{http.MethodGet, "/api/v1/apps/plain/members", nil, http.StatusOK},
+		{http.MethodGet, "/api/v1/apps/plain/members/group:Finance", nil, http.StatusOK},
+		{http.MethodDelete, "/api/v1/apps/plain/members/group:Finance", nil, http.StatusNoContent},
+		{http.MethodPost, "/api/v1/tokens", object{"name": "nightly", "scopes": []string{"operate"}, "days": 90}, http.StatusCreated},
+		{http.MethodGet, "/api/v1/tokens", nil, http.StatusOK},
+		{http.MethodGet, "/api/v1/tokens/" + s.tokenRow().String(), nil, http.StatusOK},
+		{http.MethodDelete, "/api/v1/tokens/" + s.tokenRow().String(), nil, http.StatusNoContent},
+		{http.MethodGet, "/api/v1/sessions?all=true", nil, http.StatusOK},
+		{http.MethodGet, "/api/v1/sessions/" + s.sessionRow().String(), nil, http.StatusOK},
+		{http.MethodDelete, "/api/v1/sessions/" + s.sessionRow().String(), nil, http.StatusNoContent},
+		{http.MethodGet, "/api/v1/people", nil, http.StatusOK},
+		{http.MethodGet, "/api/v1/people/" + storage.LocalAdmin.String(), nil, http.StatusOK},
+		{http.MethodDelete, "/api/v1/people/" + s.person("gone@example.com").id.String(), nil, http.StatusNoContent},
+		{http.MethodGet, "/api/v1/audit?limit=5", nil, http.StatusOK},
 	} {
 		ask(test.method, test.path, test.body).want(test.status)
 	}

@@ -53,13 +53,13 @@ func (s *Server) outputRoutes(g *echo.Group) {
 
 type listOutputsOutput struct{ Body Page[Output] }
 
-// listOutputs handles GET /api/v1/tasks/{id}/outputs, for whoever is signed in.
+// listOutputs handles GET /api/v1/tasks/{id}/outputs, for who sees data.
 func (s *Server) listOutputs(ctx context.Context, in *taskInput) (*listOutputsOutput, error) {
-	id, err := taskID(in.ID)
+	id, err := parseID(in.ID)
 	if err != nil {
 		return nil, err
 	}
-	task, err := s.db.Task(ctx, id)
+	task, err := s.scope(ctx).Task(ctx, id, storage.View|storage.Data)
 	if err != nil {
 		return nil, err
 	}
@@ -68,11 +68,12 @@ func (s *Server) listOutputs(ctx context.Context, in *taskInput) (*listOutputsOu
 
 // kept returns the task whose outputs are asked for, or errGone when their time is over.
 func (s *Server) kept(c echo.Context) (*storage.Task, error) {
-	id, err := taskID(c.Param("id"))
+	id, err := parseID(c.Param("id"))
 	if err != nil {
 		return nil, err
 	}
-	task, err := s.db.Task(c.Request().Context(), id)
+	ctx := c.Request().Context()
+	task, err := s.scope(ctx).Task(ctx, id, storage.View|storage.Data)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,7 @@ func (s *Server) kept(c echo.Context) (*storage.Task, error) {
 	return &task, nil
 }
 
-// getOutput handles GET /api/v1/tasks/{id}/outputs/{path}, for whoever is signed in.
+// getOutput handles GET /api/v1/tasks/{id}/outputs/{path}, for who sees data.
 func (s *Server) getOutput(c echo.Context) error {
 	task, err := s.kept(c)
 	if err != nil {
@@ -106,6 +107,9 @@ func (s *Server) serveOutput(c echo.Context, task *storage.Task, output storage.
 		return err
 	}
 	defer file.Close() //nolint:errcheck // read only
+	if err := s.noteDownload(c, task, output.Path); err != nil {
+		return err
+	}
 	digest, err := hex.DecodeString(output.SHA256)
 	if err != nil {
 		return fmt.Errorf("digest of output %s of task %s: %w", output.Path, task.ID, err)
@@ -118,6 +122,14 @@ func (s *Server) serveOutput(c echo.Context, task *storage.Task, output storage.
 	h.Set("Cache-Control", "private, no-cache")
 	attachment(c, path.Base(output.Path))
 	return serveContent(c, file)
+}
+
+// noteDownload writes the line of the audit trail, before a byte leaves.
+func (s *Server) noteDownload(c echo.Context, task *storage.Task, what string) error {
+	ctx := c.Request().Context()
+	line := requestOf(ctx).caller.Audit("output.download", task.App, task.ID.String())
+	line.Detail = what
+	return storage.InsertAudit(ctx, s.db.Pool, line)
 }
 
 // serveContent answers with the content, or with the part of it that the request asks for.
@@ -176,7 +188,7 @@ func attachment(c echo.Context, name string) {
 	h.Set("Content-Disposition", disposition)
 }
 
-// zipOutputs handles GET /api/v1/tasks/{id}/outputs.zip, for whoever is signed in: all outputs
+// zipOutputs handles GET /api/v1/tasks/{id}/outputs.zip, for who sees data: all outputs
 // as one archive, made while it is sent.
 func (s *Server) zipOutputs(c echo.Context) error {
 	task, err := s.kept(c)
@@ -194,6 +206,9 @@ func (s *Server) zipOutputs(c echo.Context) error {
 		return err
 	}
 	defer root.Close() //nolint:errcheck // a handle of a folder
+	if err := s.noteDownload(c, task, "all outputs"); err != nil {
+		return err
+	}
 	names := make([]string, 0, len(task.Outputs))
 	for _, o := range task.Outputs {
 		names = append(names, o.Path)

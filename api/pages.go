@@ -3,7 +3,6 @@ package api
 import (
 	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -93,17 +92,6 @@ func signInURL(r *http.Request) string {
 	return "/sign-in?next=" + url.QueryEscape(r.URL.RequestURI())
 }
 
-// localPath returns next when it is an address on this server, and the list of tasks otherwise:
-// a link to the sign-in page must not lead elsewhere.
-func localPath(next string) string {
-	u, err := url.Parse(next)
-	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(next, "/") ||
-		strings.HasPrefix(next, "//") || strings.Contains(next, `\`) {
-		return "/"
-	}
-	return next
-}
-
 // problemPage tells a person what went wrong.
 func (s *Server) problemPage(c echo.Context, p *Problem) error {
 	shown := &web.Problem{Status: p.Status, Title: p.Title, Detail: p.Detail, RequestID: p.RequestID}
@@ -111,8 +99,8 @@ func (s *Server) problemPage(c echo.Context, p *Problem) error {
 		shown.Detail = "There is nothing at this address. It may have been deleted."
 	}
 	frame := s.frame(c, "")
-	if name, err := s.caller(c); err == nil {
-		frame.User = name // addresses that do not exist are asked for before anyone is known
+	if found, err := s.identify(c); err == nil {
+		frame.User = found.person.Login // addresses that do not exist are asked for before anyone is known
 	}
 	return s.html(c, p.Status, web.ProblemPage(frame, shown))
 }

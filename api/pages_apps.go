@@ -23,7 +23,7 @@ func (s *Server) appsPage(c echo.Context) error {
 }
 
 func (s *Server) showApps(c echo.Context, list *web.AppList) error {
-	apps, err := s.db.Apps(c.Request().Context())
+	apps, err := s.scope(c.Request().Context()).Apps(c.Request().Context(), storage.View)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (s *Server) newAppPage(c echo.Context) error {
 
 // appPage handles GET /apps/{app}, for whoever is signed in.
 func (s *Server) appPage(c echo.Context) error {
-	app, err := s.db.App(c.Request().Context(), c.Param("app"))
+	app, err := s.scope(c.Request().Context()).App(c.Request().Context(), c.Param("app"))
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (s *Server) createAppFromPage(c echo.Context) error {
 // saveAppFromPage handles POST /apps/{app}, for whoever is signed in.
 func (s *Server) saveAppFromPage(c echo.Context) error {
 	ctx := c.Request().Context()
-	app, err := s.db.App(ctx, c.Param("app"))
+	app, err := s.scope(ctx).App(ctx, c.Param("app"))
 	if err != nil {
 		return err
 	}
@@ -213,7 +213,7 @@ func (s *Server) appProblems(schema string, body any) ([]jobs.Field, error) {
 // application and says what came of it, in the list of apps or as a part of it.
 func (s *Server) checkAppFromPage(c echo.Context) error {
 	name := c.Param("app")
-	found, err := s.Engine.CheckApp(c.Request().Context(), name)
+	found, err := s.Engine.CheckApp(c.Request().Context(), name, requestOf(c.Request().Context()).caller)
 	if err != nil {
 		return err
 	}
@@ -227,11 +227,11 @@ func (s *Server) checkAppFromPage(c echo.Context) error {
 // askDeleteApp handles GET /apps/{app}/delete, for whoever is signed in.
 func (s *Server) askDeleteApp(c echo.Context) error {
 	ctx := c.Request().Context()
-	app, err := s.db.App(ctx, c.Param("app"))
+	app, err := s.scope(ctx).App(ctx, c.Param("app"))
 	if err != nil {
 		return err
 	}
-	tasks, err := s.db.ListTasks(ctx, storage.TaskFilter{App: app.Name, Limit: 1})
+	tasks, err := s.scope(ctx).Tasks(ctx, storage.TaskFilter{App: app.Name, Limit: 1})
 	if err != nil {
 		return err
 	}

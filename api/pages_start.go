@@ -38,11 +38,11 @@ func (s *Server) startForm(c echo.Context) (*web.StartForm, error) {
 	kind := c.QueryParam("kind")
 	var earlier *storage.Task
 	if from := c.QueryParam("from"); from != "" {
-		id, err := taskID(from)
+		id, err := parseID(from)
 		if err != nil {
 			return nil, err
 		}
-		task, err := s.db.Task(ctx, id)
+		task, err := s.scope(ctx).Task(ctx, id, storage.View|storage.Operate)
 		if err != nil {
 			return nil, err
 		}
@@ -70,7 +70,7 @@ func (s *Server) startForm(c echo.Context) (*web.StartForm, error) {
 // chooseApp lists the apps, takes the only one there is, forgets one that is not there, and
 // returns the chosen one's product.
 func (s *Server) chooseApp(ctx context.Context, form *web.StartForm) (product string, err error) {
-	apps, err := s.db.Apps(ctx)
+	apps, err := s.scope(ctx).Apps(ctx, storage.View|storage.Operate)
 	if err != nil {
 		return "", err
 	}
@@ -124,7 +124,7 @@ func (s *Server) startJobs(c echo.Context) error {
 	ctx := c.Request().Context()
 	field := &web.JobField{App: c.QueryParam("app"), Kind: c.QueryParam("kind"), Value: c.QueryParam(paramJob), Asked: true}
 	var err error
-	field.Jobs, err = s.Engine.Definitions(ctx, field.App, field.Kind)
+	field.Jobs, err = s.Engine.Definitions(ctx, field.App, field.Kind, requestOf(ctx).caller)
 	var remote *jobs.RemoteError
 	switch {
 	case errors.As(err, &remote):

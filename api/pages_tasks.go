@@ -25,7 +25,7 @@ const (
 	pageLog = 128 << 10
 )
 
-// tasksPage handles GET /, for whoever is signed in: the list of tasks.
+// tasksPage handles GET /, for whoever is signed in: the tasks within their reach.
 func (s *Server) tasksPage(c echo.Context) error {
 	list, err := s.taskList(c)
 	if err != nil {
@@ -40,7 +40,7 @@ func (s *Server) tasksPage(c echo.Context) error {
 	for _, kind := range s.Engine.Kinds.All() {
 		list.Kinds = append(list.Kinds, web.KindChoice{Name: kind.Name, Title: kind.Title})
 	}
-	recent, err := s.db.ListTasks(c.Request().Context(), storage.TaskFilter{Limit: suggestFrom})
+	recent, err := s.scope(c.Request().Context()).Tasks(c.Request().Context(), storage.TaskFilter{Limit: suggestFrom})
 	if err != nil {
 		return err
 	}
@@ -74,14 +74,14 @@ func (s *Server) taskList(c echo.Context) (*web.TaskList, error) {
 		}
 		filter.Before = &before
 	}
-	apps, err := s.db.Apps(ctx)
+	apps, err := s.scope(ctx).Apps(ctx, storage.View)
 	if err != nil {
 		return nil, err
 	}
 	for i := range apps {
 		list.Apps = append(list.Apps, apps[i].Name)
 	}
-	tasks, err := s.db.ListTasks(ctx, filter)
+	tasks, err := s.scope(ctx).Tasks(ctx, filter)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func (s *Server) taskList(c echo.Context) (*web.TaskList, error) {
 		list.Older = tasks[pageTasks-1].ID.String()
 	}
 	for i := range tasks {
-		list.Tasks = append(list.Tasks, s.taskOnPage(&tasks[i]))
+		list.Tasks = append(list.Tasks, s.taskOnPage(requestOf(ctx).shown(&tasks[i])))
 	}
 	return list, nil
 }
@@ -124,22 +124,18 @@ func (s *Server) taskOnPage(t *storage.Task) web.Task {
 	return shown
 }
 
-// taskPage handles GET /tasks/{id}, for whoever is signed in.
+// taskPage handles GET /tasks/{id}, for the members of its app.
 func (s *Server) taskPage(c echo.Context) error {
-	id, err := taskID(c.Param("id"))
-	if err != nil {
-		return err
-	}
-	snap, err := s.Engine.Watch().Get(c.Request().Context(), id)
-	if err != nil {
-		return err
-	}
-	view := &web.TaskView{Task: s.taskOnPage(&snap.Task), Now: time.Now()}
+	r := requestOf(c.Request().Context())
+	view := &web.TaskView{Task: s.taskOnPage(r.shown(&r.snap.Task)), Now: time.Now()}
 	if partial(c) {
 		return s.html(c, http.StatusOK, web.TaskState(view))
 	}
-	after := max(0, snap.Task.LogSize-pageLog)
-	text, err := snap.Log(c.Request().Context(), after)
+	if !r.seesData(r.snap.Task.App) {
+		return s.html(c, http.StatusOK, web.TaskPage(s.frame(c, "tasks"), view))
+	}
+	after := max(0, r.snap.Task.LogSize-pageLog)
+	text, err := r.snap.Log(c.Request().Context(), after)
 	if err != nil {
 		return err
 	}
@@ -152,7 +148,7 @@ func (s *Server) taskPage(c echo.Context) error {
 	return s.html(c, http.StatusOK, web.TaskPage(s.frame(c, "tasks"), view))
 }
 
-// askCancel handles GET /tasks/{id}/cancel, for whoever is signed in.
+// askCancel handles GET /tasks/{id}/cancel, for the operators of its app.
 func (s *Server) askCancel(c echo.Context) error {
 	task, err := s.taskOfPage(c)
 	if err != nil {
@@ -166,7 +162,7 @@ func (s *Server) askCancel(c echo.Context) error {
 	return s.question(c, "tasks", web.AskCancel(&shown, err != nil || kind.Product != "none"))
 }
 
-// cancelFromPage handles POST /tasks/{id}/cancel, for whoever is signed in.
+// cancelFromPage handles POST /tasks/{id}/cancel, for the operators of its app.
 func (s *Server) cancelFromPage(c echo.Context) error {
 	task, err := s.taskOfPage(c)
 	if err != nil {
@@ -179,7 +175,7 @@ func (s *Server) cancelFromPage(c echo.Context) error {
 	return c.Redirect(http.StatusSeeOther, "/tasks/"+task.ID.String())
 }
 
-// retryFromPage handles POST /tasks/{id}/retry, for whoever is signed in.
+// retryFromPage handles POST /tasks/{id}/retry, for the operators of its app.
 func (s *Server) retryFromPage(c echo.Context) error {
 	task, err := s.taskOfPage(c)
 	if err != nil {
@@ -197,7 +193,7 @@ func (s *Server) retryFromPage(c echo.Context) error {
 	return c.Redirect(http.StatusSeeOther, "/tasks/"+again.ID.String())
 }
 
-// askDelete handles GET /tasks/{id}/delete, for whoever is signed in.
+// askDelete handles GET /tasks/{id}/delete, for the operators of its app.
 func (s *Server) askDelete(c echo.Context) error {
 	task, err := s.taskOfPage(c)
 	if err != nil {
@@ -207,7 +203,7 @@ func (s *Server) askDelete(c echo.Context) error {
 	return s.question(c, "tasks", web.AskDelete(&shown, time.Now()))
 }
 
-// deleteFromPage handles POST /tasks/{id}/delete, for whoever is signed in.
+// deleteFromPage handles POST /tasks/{id}/delete, for the operators of its app.
 func (s *Server) deleteFromPage(c echo.Context) error {
 	task, err := s.taskOfPage(c)
 	if err != nil {
@@ -221,10 +217,10 @@ func (s *Server) deleteFromPage(c echo.Context) error {
 
 // taskOfPage is the task that the page's address names.
 func (s *Server) taskOfPage(c echo.Context) (*storage.Task, error) {
-	id, err := taskID(c.Param("id"))
+	id, err := parseID(c.Param("id"))
 	if err != nil {
 		return nil, err
 	}
-	task, err := s.db.Task(c.Request().Context(), id)
-	return &task, err
+	task, err := s.scope(c.Request().Context()).Task(c.Request().Context(), id, storage.View|storage.Operate)
+	return requestOf(c.Request().Context()).shown(&task), err
 }

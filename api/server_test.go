@@ -219,7 +219,7 @@ func (s *server) onSim(application string) jobs.AppSettings {
 
 func (s *server) addApp(name string, set jobs.AppSettings) {
 	s.t.Helper()
-	_, err := s.engine.CreateApp(s.t.Context(), name, set, jobs.Caller{Name: "test"})
+	_, err := s.engine.CreateApp(s.t.Context(), name, set, jobs.Caller{Name: "test", Reach: storage.Everywhere})
 	must(s.t, err)
 }
 

@@ -107,6 +107,44 @@ func taskBody(kinds *jobs.Kinds, t *storage.Task, base string) *Task {
 	return body
 }
 
+// shown is a task as the caller may see it.
+func (r *request) shown(t *storage.Task) *storage.Task {
+	if r.seesData(t.App) {
+		return t
+	}
+	return withoutData(t)
+}
+
+// withoutData is a task for those who may know its state and history, but not what it is about:
+// without outputs, log and the texts that can quote records.
+func withoutData(t *storage.Task) *storage.Task {
+	hidden := *t
+	hidden.Outputs, hidden.LogSize, hidden.Result = nil, 0, onlyCounts(t.Result)
+	if t.ErrorCode != nil {
+		words := "You may not see what this says, because it can quote data. The code says what happened."
+		none := ""
+		hidden.ErrorMessage, hidden.ErrorDetail, hidden.Message = &words, &none, words
+	} else if t.Final() {
+		hidden.Message = ""
+	}
+	return &hidden
+}
+
+// onlyCounts keeps the numbers of a result.
+func onlyCounts(result json.RawMessage) json.RawMessage {
+	var counts struct {
+		Records json.RawMessage `json:"records,omitempty"`
+	}
+	if len(result) == 0 || json.Unmarshal(result, &counts) != nil || counts.Records == nil {
+		return nil
+	}
+	kept, err := json.Marshal(counts)
+	if err != nil {
+		return nil
+	}
+	return kept
+}
+
 func outputs(t *storage.Task) []Output {
 	list := make([]Output, 0, len(t.Outputs))
 	for _, o := range t.Outputs {

@@ -67,19 +67,13 @@ func (s *Server) taskRoutes(g *echo.Group) {
 	}, s.deleteTask)
 }
 
-// getTask handles GET /api/v1/tasks/{id}, for whoever is signed in. It is the call that clients
+// getTask handles GET /api/v1/tasks/{id}, for the members of its app. It is the call that clients
 // make most, so it takes no detour.
 func (s *Server) getTask(c echo.Context) error {
-	id, err := taskID(c.Param("id"))
-	if err != nil {
-		return err
-	}
-	snap, err := s.Engine.Watch().Get(c.Request().Context(), id)
-	if err != nil {
-		return err
-	}
+	r := requestOf(c.Request().Context())
 	known := c.Request().Header.Get("If-None-Match")
-	if snap, err = s.waitTask(c, snap, known); err != nil {
+	snap, err := s.waitTask(c, r.snap, known)
+	if err != nil {
 		return err
 	}
 	h := c.Response().Header()
@@ -91,14 +85,23 @@ func (s *Server) getTask(c echo.Context) error {
 	if matches(known, snap.Task.Version) {
 		return c.NoContent(http.StatusNotModified)
 	}
-	base := s.base(c.Request())
-	body, err := snap.Rendered(base, func(t *storage.Task) ([]byte, error) {
-		return encode(taskBody(s.Engine.Kinds, t, base))
-	})
+	body, err := s.rendered(r, snap, s.base(c.Request()))
 	if err != nil {
 		return err
 	}
 	return c.JSONBlob(http.StatusOK, body)
+}
+
+// rendered is a task as JSON for a caller who reached the server at base; those who see the same
+// share it.
+func (s *Server) rendered(r *request, snap *jobs.Snapshot, base string) ([]byte, error) {
+	key := base
+	if !r.seesData(snap.Task.App) {
+		key += " without data"
+	}
+	return snap.Rendered(key, func(t *storage.Task) ([]byte, error) {
+		return encode(taskBody(s.Engine.Kinds, r.shown(t), base))
+	})
 }
 
 // waitTask holds as long as ?wait asks, while the task is as known names it and not final.
@@ -120,6 +123,9 @@ func (s *Server) waitTask(c echo.Context, snap *jobs.Snapshot, known string) (*j
 		if snap, err = s.Engine.Watch().Wait(ctx, snap.Task.ID, snap.Task.Version); err != nil {
 			return nil, err
 		}
+	}
+	if !s.stillMay(c, snap.Task.App, storage.View) {
+		return nil, storage.ErrNotFound
 	}
 	return snap, nil
 }
@@ -148,7 +154,7 @@ type Page[T any] struct {
 
 type listTasksOutput struct{ Body Page[*Task] }
 
-// listTasks handles GET /api/v1/tasks, for whoever is signed in.
+// listTasks handles GET /api/v1/tasks, for whoever is signed in: the tasks within their reach.
 func (s *Server) listTasks(ctx context.Context, in *listTasksInput) (*listTasksOutput, error) {
 	filter := storage.TaskFilter{App: in.App, Kind: in.Kind, Name: in.Name, States: in.State, Limit: in.Limit + 1}
 	if in.Cursor != "" {
@@ -161,7 +167,7 @@ func (s *Server) listTasks(ctx context.Context, in *listTasksInput) (*listTasksO
 		}
 		filter.Before = &before
 	}
-	tasks, err := s.db.ListTasks(ctx, filter)
+	tasks, err := s.scope(ctx).Tasks(ctx, filter)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +179,7 @@ func (s *Server) listTasks(ctx context.Context, in *listTasksInput) (*listTasksO
 	}
 	base := s.base(requestOf(ctx).http)
 	for i := range tasks {
-		out.Body.Items = append(out.Body.Items, taskBody(s.Engine.Kinds, &tasks[i], base))
+		out.Body.Items = append(out.Body.Items, taskBody(s.Engine.Kinds, requestOf(ctx).shown(&tasks[i]), base))
 	}
 	return out, nil
 }
@@ -192,13 +198,13 @@ func (s *Server) accepted(ctx context.Context, t *storage.Task) *taskOutput {
 	return &taskOutput{
 		Location:   tasksPath + "/" + t.ID.String(),
 		RetryAfter: retryAfter,
-		Body:       taskBody(s.Engine.Kinds, t, s.base(requestOf(ctx).http)),
+		Body:       taskBody(s.Engine.Kinds, requestOf(ctx).shown(t), s.base(requestOf(ctx).http)),
 	}
 }
 
-// cancelTask handles POST /api/v1/tasks/{id}/cancel, for whoever is signed in.
+// cancelTask handles POST /api/v1/tasks/{id}/cancel, for the operators of its app.
 func (s *Server) cancelTask(ctx context.Context, in *taskInput) (*taskOutput, error) {
-	id, err := taskID(in.ID)
+	id, err := parseID(in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -209,9 +215,9 @@ func (s *Server) cancelTask(ctx context.Context, in *taskInput) (*taskOutput, er
 	return s.accepted(ctx, task), nil
 }
 
-// retryTask handles POST /api/v1/tasks/{id}/retry, for whoever is signed in.
+// retryTask handles POST /api/v1/tasks/{id}/retry, for the operators of its app.
 func (s *Server) retryTask(ctx context.Context, in *taskInput) (*taskOutput, error) {
-	id, err := taskID(in.ID)
+	id, err := parseID(in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -222,22 +228,13 @@ func (s *Server) retryTask(ctx context.Context, in *taskInput) (*taskOutput, err
 	return s.accepted(ctx, task), nil
 }
 
-// deleteTask handles DELETE /api/v1/tasks/{id}, for whoever is signed in.
+// deleteTask handles DELETE /api/v1/tasks/{id}, for the operators of its app.
 func (s *Server) deleteTask(ctx context.Context, in *taskInput) (*struct{}, error) {
-	id, err := taskID(in.ID)
+	id, err := parseID(in.ID)
 	if err != nil {
 		return nil, err
 	}
 	return nil, s.Engine.Delete(ctx, id, requestOf(ctx).caller)
-}
-
-// taskID reads an id; what is no id names no task.
-func taskID(text string) (uuid.UUID, error) {
-	id, err := uuid.Parse(text)
-	if err != nil || len(text) != 36 {
-		return uuid.Nil, storage.ErrNotFound
-	}
-	return id, nil
 }
 
 // etag is the entity tag of a version of a task.

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"longhaul/jobs"
+	"longhaul/storage"
 	"longhaul/storage/storagetest"
 )
 
@@ -211,7 +212,7 @@ func TestManyWaiters(t *testing.T) { //nolint:paralleltest // see above
 	}
 	before = queries.n.Load()
 	late.began = time.Now()
-	_, err := s.engine.Cancel(t.Context(), uuid.MustParse(task.ID), jobs.Caller{Name: "test"})
+	_, err := s.engine.Cancel(t.Context(), uuid.MustParse(task.ID), jobs.Caller{Name: "test", Reach: storage.Everywhere})
 	must(t, err)
 	must(t, all.Wait())
 	t.Logf("%d were reached: the last after %s", manyWaiters, late.last.Sub(late.began))
@@ -305,7 +306,7 @@ func TestWaitingCostsNoQuery(t *testing.T) { //nolint:paralleltest // it measure
 	}
 	before = queries.n.Load()
 	late.began = time.Now()
-	_, err := s.engine.Cancel(t.Context(), id, jobs.Caller{Name: "test"})
+	_, err := s.engine.Cancel(t.Context(), id, jobs.Caller{Name: "test", Reach: storage.Everywhere})
 	must(t, err)
 	must(t, all.Wait())
 	t.Logf("%d were reached: the last after %s", waiters, late.last.Sub(late.began))

@@ -61,7 +61,7 @@ func (e *Engine) CreateApp(ctx context.Context, name string, set AppSettings, by
 // ReplaceApp changes an app's connection and limits. Credentials that are not given stay, unless
 // the address changes: they would be sent to a place they were not meant for.
 func (e *Engine) ReplaceApp(ctx context.Context, name string, set AppSettings, by Caller) (*storage.App, error) {
-	app, err := e.db.App(ctx, name)
+	app, err := e.db.For(by.Reach).App(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -79,8 +79,8 @@ func (e *Engine) ReplaceApp(ctx context.Context, name string, set AppSettings, b
 }
 
 // updateApp writes an app and wakes the tasks that wait by its old limits.
-func (e *Engine) updateApp(ctx context.Context, tx pgx.Tx, app *storage.App) error {
-	if err := storage.UpdateApp(ctx, tx, app); err != nil {
+func (e *Engine) updateApp(ctx context.Context, tx pgx.Tx, r storage.Reach, app *storage.App) error {
+	if err := storage.UpdateApp(ctx, tx, r, app); err != nil {
 		return err
 	}
 	waiting, err := storage.QueuedTasks(ctx, tx, app.Name)
@@ -97,33 +97,34 @@ func (e *Engine) updateApp(ctx context.Context, tx pgx.Tx, app *storage.App) err
 
 // saveApp writes an app with its audit line.
 func (e *Engine) saveApp(ctx context.Context, app *storage.App, by Caller, action string,
-	write func(context.Context, pgx.Tx, *storage.App) error,
+	write func(context.Context, pgx.Tx, storage.Reach, *storage.App) error,
 ) (*storage.App, error) {
 	err := e.db.InTx(ctx, func(tx pgx.Tx) error {
-		if err := write(ctx, tx, app); err != nil {
+		if err := write(ctx, tx, by.Reach, app); err != nil {
 			return err
 		}
-		return storage.InsertAudit(ctx, tx, by.auditApp(action, app.Name))
+		return storage.InsertAudit(ctx, tx, by.Audit(action, app.Name, app.Name))
 	})
 	if err != nil {
 		return nil, err
 	}
+	e.AccessChanged()
 	saved, err := e.db.App(ctx, app.Name)
 	return &saved, err
 }
 
 // DeleteApp removes an app without tasks. storage.ErrConflict while it has some.
 func (e *Engine) DeleteApp(ctx context.Context, name string, by Caller) error {
-	return e.db.InTx(ctx, func(tx pgx.Tx) error {
-		if err := storage.DeleteApp(ctx, tx, name); err != nil {
+	err := e.db.InTx(ctx, func(tx pgx.Tx) error {
+		if err := storage.DeleteApp(ctx, tx, by.Reach, name); err != nil {
 			return err
 		}
-		return storage.InsertAudit(ctx, tx, by.auditApp("app.delete", name))
+		return storage.InsertAudit(ctx, tx, by.Audit("app.delete", name, name))
 	})
-}
-
-func (c Caller) auditApp(action, name string) storage.Audit {
-	return storage.Audit{Actor: c.Name, Action: action, App: name, Object: name, Address: c.Address, RequestID: c.RequestID}
+	if err == nil {
+		e.AccessChanged()
+	}
+	return err
 }
 
 // fill puts checked settings into an app.
@@ -210,8 +211,8 @@ type Found struct {
 }
 
 // CheckApp signs in to an app, reads its version, and says in words what is wrong if it fails.
-func (e *Engine) CheckApp(ctx context.Context, name string) (*Found, error) {
-	app, err := e.db.App(ctx, name)
+func (e *Engine) CheckApp(ctx context.Context, name string, by Caller) (*Found, error) {
+	app, err := e.db.For(by.Reach).App(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -250,12 +251,12 @@ func (e *Engine) CheckApp(ctx context.Context, name string) (*Found, error) {
 
 // Definitions lists the names of the jobs saved in an app's application that a kind can run. The
 // error is a RemoteError when the application could not be asked.
-func (e *Engine) Definitions(ctx context.Context, app, kindName string) ([]string, error) {
+func (e *Engine) Definitions(ctx context.Context, app, kindName string, by Caller) ([]string, error) {
 	kind, err := e.Kinds.Get(kindName)
 	if err != nil {
 		return nil, invalid("query.kind", "%q is not offered; GET /api/v1/kinds lists what is", kindName)
 	}
-	record, err := e.db.App(ctx, app)
+	record, err := e.db.For(by.Reach).App(ctx, app)
 	if err != nil || kind.JobType == "" || record.Product != kind.Product {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ func (e *Engine) Cancel(ctx context.Context, id uuid.UUID, by Caller) (*storage.
 	var task storage.Task
 	err := e.db.InTx(ctx, func(tx pgx.Tx) error {
 		var err error
-		if task, err = storage.RequestCancel(ctx, tx, id, by.Name); err != nil {
+		if task, err = storage.RequestCancel(ctx, tx, by.Reach, id, by.Name); err != nil {
 			return err
 		}
 		if err := e.wake(ctx, tx, id); err != nil {
@@ -42,7 +42,7 @@ func (e *Engine) Cancel(ctx context.Context, id uuid.UUID, by Caller) (*storage.
 // names that one as its parent. ErrNotFinal when it has not ended, ErrInputGone when its input
 // was deleted.
 func (e *Engine) Retry(ctx context.Context, id uuid.UUID, by Caller) (*storage.Task, error) {
-	old, err := e.db.Task(ctx, id)
+	old, err := e.db.For(by.Reach).Task(ctx, id, storage.View|storage.Operate)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (e *Engine) carryInput(old, task *storage.Task) error {
 
 // Delete removes a final task, its files first. ErrNotFinal when it has not ended.
 func (e *Engine) Delete(ctx context.Context, id uuid.UUID, by Caller) error {
-	task, err := e.db.Task(ctx, id)
+	task, err := e.db.For(by.Reach).Task(ctx, id, storage.View|storage.Operate)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (e *Engine) Delete(ctx context.Context, id uuid.UUID, by Caller) error {
 		return fmt.Errorf("delete the files of task %s: %w", id, err)
 	}
 	err = e.db.InTx(ctx, func(tx pgx.Tx) error {
-		if err := storage.DeleteTask(ctx, tx, id); err != nil {
+		if err := storage.DeleteTask(ctx, tx, by.Reach, id); err != nil {
 			return err
 		}
 		return storage.InsertAudit(ctx, tx, by.audit("task.delete", &task))
@@ -123,8 +123,6 @@ func (e *Engine) Delete(ctx context.Context, id uuid.UUID, by Caller) error {
 }
 
 // audit makes the line of the audit trail about what the caller did to a task.
-func (c Caller) audit(action string, t *storage.Task) storage.Audit {
-	return storage.Audit{
-		Actor: c.Name, Action: action, App: t.App, Object: t.ID.String(), Address: c.Address, RequestID: c.RequestID,
-	}
+func (c *Caller) audit(action string, t *storage.Task) storage.Audit {
+	return c.Audit(action, t.App, t.ID.String())
 }

@@ -23,11 +23,21 @@ import (
 // queueDeadline is how long a task may wait for its application.
 const queueDeadline = 24 * time.Hour
 
-// Caller says who asks, for the task's row and the audit trail.
+// Caller says who asks, for the task's row and the audit trail, and what they may reach.
 type Caller struct {
-	Name      string
+	Name      string    // the person's login
+	Person    uuid.UUID // uuid.Nil for the server itself
+	Token     string    // the name of the API token they came with; empty without one
 	Address   string
 	RequestID string
+	Reach     storage.Reach
+}
+
+// Audit makes the line of the audit trail about what the caller did.
+func (c *Caller) Audit(action, app, object string) storage.Audit {
+	return storage.Audit{
+		Actor: c.Name, Token: c.Token, Action: action, App: app, Object: object, Address: c.Address, RequestID: c.RequestID,
+	}
 }
 
 // NewTask is a request for a task.
@@ -72,16 +82,17 @@ func checkName(name string) error {
 	return nil
 }
 
-// Draft checks a request for a task against its app and its kind. The error is an Invalid,
-// or one of the database.
+// Draft checks a request for a task against its app and its kind. Whether the caller may start
+// tasks of the app is for who calls to know; the insert asks again. The error is an Invalid, or one
+// of the database.
 func (e *Engine) Draft(ctx context.Context, n NewTask) (*Draft, error) {
 	kind, err := e.Kinds.Get(n.Kind)
 	if err != nil {
 		return nil, invalid("body.kind", "%q is not offered; GET /api/v1/kinds lists what is", n.Kind)
 	}
-	app, err := e.db.App(ctx, n.App)
+	app, err := e.app(ctx, n.App)
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil, invalid("body.app", "there is no app %q; GET /api/v1/apps lists them", n.App)
+		return nil, NoSuchApp(n.App)
 	}
 	if err != nil {
 		return nil, err
@@ -109,6 +120,24 @@ func (e *Engine) Draft(ctx context.Context, n NewTask) (*Draft, error) {
 		Work: json.RawMessage(`{}`), Input: "none", Version: 1, Fence: 1,
 	}
 	return &Draft{Task: task, Kind: kind, App: &app, by: n.By}, nil
+}
+
+// NoSuchApp refuses a task for an app that is not there, or that the caller may not know of.
+func NoSuchApp(name string) error {
+	return invalid("body.app", "there is no app %q; GET /api/v1/apps lists them", name)
+}
+
+// app returns an app as it was a moment ago: every change makes all processes forget it.
+func (e *Engine) app(ctx context.Context, name string) (storage.App, error) {
+	if known, ok := e.apps.Get(name); ok {
+		return known, nil
+	}
+	before := e.changes.Load()
+	found, err := e.db.App(ctx, name)
+	if err == nil && e.changes.Load() == before {
+		e.apps.Add(name, found)
+	}
+	return found, err
 }
 
 // gated reports whether the app's tasks wait for anything before they start.
@@ -225,7 +254,7 @@ func (e *Engine) insert(ctx context.Context, d *Draft) (uuid.UUID, error) {
 			return err
 		}
 		task.JobID = &inserted.Job.ID
-		if err := storage.InsertTask(ctx, tx, task, d.by.audit("task.create", task)); err != nil {
+		if err := storage.InsertTask(ctx, tx, d.by.Reach, task, d.by.audit("task.create", task)); err != nil {
 			return err
 		}
 		if d.key != nil {

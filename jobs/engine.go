@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/hashicorp/golang-lru/v2/expirable"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
@@ -40,6 +42,8 @@ type Config struct {
 	// KeepFailedInput is how long the input of a task that did not succeed is kept, so that it
 	// can be retried; 0 means not at all.
 	KeepFailedInput time.Duration
+	// KeepAudit is how long lines of the audit trail are kept, in whole months; 0 means for ever.
+	KeepAudit time.Duration
 	// ReadTime is how long after its start a remote job is left its input file when it may still
 	// run while its task ends; 0 means 30 seconds.
 	ReadTime time.Duration
@@ -59,6 +63,10 @@ type Engine struct {
 	wakes  *storage.Wakes
 	watch  *Watch
 	now    func() time.Time
+
+	accessChanged atomic.Pointer[func()]
+	changes       atomic.Int64                        // counts changes of access and of apps
+	apps          *expirable.LRU[string, storage.App] // see app
 
 	transport http.RoundTripper
 }
@@ -99,12 +107,15 @@ func New(config Config) (*Engine, error) {
 		logger: config.Logger,
 		now:    time.Now,
 
+		// The time bounds how long a lost word of a change can matter.
+		apps:      expirable.NewLRU[string, storage.App](1000, nil, 5*time.Second),
 		transport: oracle.DefaultTransport(),
 	}
 	e.wakes = storage.NewWakes(config.Pool, config.Process, config.Logger)
 	e.watch = newWatch(e.db, e.wakes)
 	e.wakes.Changed = e.watch.changed
-	e.wakes.Lost = e.watch.refreshAll
+	e.wakes.Lost = func() { e.watch.refreshAll(); e.forgetAccess() }
+	e.wakes.Access = e.forgetAccess
 
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &worker{engine: e})
@@ -161,6 +172,25 @@ func quiet(level slog.Level) slog.Level {
 // DB gives the queries to those above.
 func (e *Engine) DB() *storage.DB { return e.db }
 
+// OnAccessChange has forget called whenever who may do what has changed, in this process or in
+// another. It must not block.
+func (e *Engine) OnAccessChange(forget func()) { e.accessChanged.Store(&forget) }
+
+// AccessChanged tells all processes that who may do what has changed: memberships, people, tokens,
+// sessions or apps. Call it after the commit.
+func (e *Engine) AccessChanged() {
+	e.forgetAccess()
+	e.wakes.SendAccess()
+}
+
+func (e *Engine) forgetAccess() {
+	e.changes.Add(1)
+	e.apps.Purge()
+	if forget := e.accessChanged.Load(); forget != nil {
+		(*forget)()
+	}
+}
+
 // Watch tells who waits for changes of tasks.
 func (e *Engine) Watch() *Watch { return e.watch }
 
@@ -173,6 +203,7 @@ func (e *Engine) Run(ctx context.Context, grace time.Duration, ready func()) err
 	alive := make(chan struct{}, 1)
 	var helpers sync.WaitGroup
 	helpers.Go(func() { e.watch.Run(background) })
+	helpers.Go(func() { e.sealAudit(background) })
 	helpers.Go(func() {
 		e.wakes.Run(background, func() {
 			select {

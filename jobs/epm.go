@@ -115,6 +115,20 @@ func vendorParams(t *storage.Task) (map[string]any, error) {
 	return out, nil
 }
 
+// maxUnknown is how often an application is asked for a job that it says it does not know: about
+// an hour. Right after a start, and after its own restart, it may learn of it again.
+const maxUnknown = 60
+
+// forgottenJob is the end of a task whose remote job the application does not know any more, as
+// after it was restored from a backup.
+func forgottenJob(t *storage.Task) *Failure {
+	return &Failure{
+		Code:    CodeOutcomeUnknown,
+		Message: fmt.Sprintf("The application does not know job %s any more; what it did cannot be asked", *t.RemoteJobID),
+		Detail:  checkJobs(t),
+	}
+}
+
 // followEPM looks at the job until it has ended, and goes on with the step named next, or ends.
 func followEPM(next string) func(context.Context, *Run) (Next, error) {
 	return func(ctx context.Context, r *Run) (Next, error) {
@@ -123,6 +137,9 @@ func followEPM(next string) func(context.Context, *Run) (Next, error) {
 			return Next{}, err
 		}
 		job, err := client.Job(ctx, *r.Task.RemoteJobID)
+		if errors.Is(err, epm.ErrUnknownJob) && r.Task.Tries >= maxUnknown {
+			return Next{}, forgottenJob(r.Task)
+		}
 		if err != nil {
 			return Next{}, err
 		}

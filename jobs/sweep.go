@@ -27,7 +27,8 @@ const (
 	idempotencyAge = 7 * 24 * time.Hour
 	// retentionEvery is how many sweeps of the queue go by between two sweeps of files.
 	retentionEvery = 6
-	// orphansEvery is the same for folders without a task, of which there should be none.
+	// orphansEvery is the same for folders without a task, of which there should be none, and for the
+	// months of the audit trail.
 	orphansEvery = 720
 )
 
@@ -44,6 +45,7 @@ func (e *Engine) sweepAll(ctx context.Context) {
 		}
 		if round%orphansEvery == 0 {
 			e.sweep(ctx, "orphans", e.sweepOrphans)
+			e.sweep(ctx, "audit_lines", e.sweepAudit)
 		}
 	}
 }

@@ -44,17 +44,12 @@ func (d *DB) App(ctx context.Context, name string) (App, error) {
 	return app, notFound(err, "app", name)
 }
 
-// Apps returns all apps by name.
-func (d *DB) Apps(ctx context.Context) ([]App, error) {
-	rows, err := d.Pool.Query(ctx, `SELECT `+appColumns+` FROM apps ORDER BY name`)
-	if err != nil {
-		return nil, err
+// InsertApp stores a new app. ErrConflict if the name is taken, ErrNotFound if the caller may not
+// make apps.
+func InsertApp(ctx context.Context, tx pgx.Tx, r Reach, a *App) error {
+	if !r.Everything || !r.Scopes.Has(Instance) || r.Apps != nil {
+		return fmt.Errorf("apps: %w", ErrNotFound)
 	}
-	return pgx.CollectRows(rows, pgx.RowToStructByName[App])
-}
-
-// InsertApp stores a new app. ErrConflict if the name is taken.
-func InsertApp(ctx context.Context, tx pgx.Tx, a *App) error {
 	_, err := tx.Exec(ctx, `
 		INSERT INTO apps (name, product, url, application, auth_type, auth_sealed, max_running,
 			maintenance_start, maintenance_minutes, maintenance_zone)
@@ -65,13 +60,14 @@ func InsertApp(ctx context.Context, tx pgx.Tx, a *App) error {
 	return err
 }
 
-// UpdateApp replaces an app's connection and limits. ErrNotFound if there is none.
-func UpdateApp(ctx context.Context, tx pgx.Tx, a *App) error {
+// UpdateApp replaces an app's connection and limits. ErrNotFound if there is none that the caller
+// may manage.
+func UpdateApp(ctx context.Context, tx pgx.Tx, r Reach, a *App) error {
 	tag, err := tx.Exec(ctx, `
-		UPDATE apps SET product = $2, url = $3, application = $4, auth_type = $5, auth_sealed = $6,
-			max_running = $7, maintenance_start = $8, maintenance_minutes = $9, maintenance_zone = $10,
+		UPDATE apps SET product = $8, url = $9, application = $10, auth_type = $11, auth_sealed = $12,
+			max_running = $13, maintenance_start = $14, maintenance_minutes = $15, maintenance_zone = $16,
 			updated_at = now()
-		WHERE name = $1`, a.values()...)
+		WHERE name = $7 AND name IN (SELECT reach($1, $2, $3, $4, $5, $6))`, r.values(View|Manage, a.values()...)...)
 	if err == nil && tag.RowsAffected() == 0 {
 		return fmt.Errorf("app %s: %w", a.Name, ErrNotFound)
 	}
@@ -85,9 +81,11 @@ func (a *App) values() []any {
 	}
 }
 
-// DeleteApp removes an app. ErrConflict while it has tasks, ErrNotFound if there is none.
-func DeleteApp(ctx context.Context, tx pgx.Tx, name string) error {
-	tag, err := tx.Exec(ctx, `DELETE FROM apps WHERE name = $1`, name)
+// DeleteApp removes an app. ErrConflict while it has tasks, ErrNotFound if there is none that the
+// caller may delete.
+func DeleteApp(ctx context.Context, tx pgx.Tx, r Reach, name string) error {
+	tag, err := tx.Exec(ctx, `DELETE FROM apps WHERE name = $7 AND name IN (SELECT reach($1, $2, $3, $4, $5, $6))`,
+		r.values(View|Manage|Instance, name)...)
 	if violates(err, codeForeignKeyViolation) {
 		return fmt.Errorf("app %s has tasks: %w", name, ErrConflict)
 	}

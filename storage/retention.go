@@ -75,6 +75,14 @@ func (d *DB) ExpiredSessions(ctx context.Context, limit int) (int64, error) {
 	return tag.RowsAffected(), err
 }
 
+// OldLogoutTokens deletes up to limit logout tokens that could not be used any more anyway and
+// returns how many.
+func (d *DB) OldLogoutTokens(ctx context.Context, limit int) (int64, error) {
+	tag, err := d.Pool.Exec(ctx, `
+		DELETE FROM logout_tokens WHERE jti IN (SELECT jti FROM logout_tokens WHERE expires_at < now() LIMIT $1)`, limit)
+	return tag.RowsAffected(), err
+}
+
 // NeededArchives returns those of ids that are tasks whose archive is not extracted yet. The
 // sweep of left-over archives asks it before it deletes one.
 func (d *DB) NeededArchives(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]bool, error) {

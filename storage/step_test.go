@@ -39,7 +39,7 @@ func newTask(t *testing.T, db *storage.DB) *storage.Task {
 	job := riverJob(t, db)
 	task.JobID = &job
 	err := db.InTx(t.Context(), func(tx pgx.Tx) error {
-		return storage.InsertTask(t.Context(), tx, task, storage.Audit{Actor: "tester", Action: "task.create"})
+		return storage.InsertTask(t.Context(), tx, storage.Everywhere, task, storage.Audit{Actor: "tester", Action: "task.create"})
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func TestIntentIsRefusedOnceCancelled(t *testing.T) {
 	db := newDB(t)
 	task := newTask(t, db)
 	err := db.InTx(t.Context(), func(tx pgx.Tx) error {
-		_, err := storage.RequestCancel(t.Context(), tx, task.ID, "someone")
+		_, err := storage.RequestCancel(t.Context(), tx, storage.Everywhere, task.ID, "someone")
 		return err
 	})
 	if err != nil {
@@ -186,7 +186,7 @@ func TestCancelDuringAStepMakesItDue(t *testing.T) {
 	db := newDB(t)
 	task := newTask(t, db)
 	err := db.InTx(t.Context(), func(tx pgx.Tx) error {
-		_, err := storage.RequestCancel(t.Context(), tx, task.ID, "someone")
+		_, err := storage.RequestCancel(t.Context(), tx, storage.Everywhere, task.ID, "someone")
 		return err
 	})
 	if err != nil {

@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Task is a row of the table tasks: one run of a kind for an app.
@@ -114,18 +114,23 @@ func scanTask(row pgx.CollectableRow) (Task, error) {
 }
 
 // InsertTask stores a new task, due at once, and the audit line about it. ErrNotFound if its app
-// is gone.
-func InsertTask(ctx context.Context, tx pgx.Tx, t *Task, line Audit) error {
+// is gone, or is not one on which the caller may start tasks.
+func InsertTask(ctx context.Context, tx pgx.Tx, r Reach, t *Task, line Audit) error {
 	var batch pgx.Batch
+	made := false
 	batch.Queue(`
 		INSERT INTO tasks (id, app, name, kind, params, max_rejected, exclusive, gated, parent, attempt, created_by,
 			created_at, step, due_at, deadline_at, job_id, work, message, input, input_size)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $12, $14, $15, $16, $17, $18, $19)`,
-		t.ID, t.App, t.Name, t.Kind, t.Params, t.MaxRejected, t.Exclusive, t.Gated, t.Parent, t.Attempt, t.CreatedBy,
-		t.CreatedAt, t.Step, t.DeadlineAt, t.JobID, t.Work, t.Message, t.Input, t.InputSize)
+		SELECT $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $18, $20, $21, $22, $23, $24, $25
+		WHERE $8 IN (SELECT reach($1, $2, $3, $4, $5, $6))`,
+		r.values(View|Operate, t.ID, t.App, t.Name, t.Kind, t.Params, t.MaxRejected, t.Exclusive, t.Gated, t.Parent, t.Attempt, t.CreatedBy,
+			t.CreatedAt, t.Step, t.DeadlineAt, t.JobID, t.Work, t.Message, t.Input, t.InputSize)...).Exec(func(tag pgconn.CommandTag) error {
+		made = tag.RowsAffected() == 1
+		return nil
+	})
 	batch.Queue(insertAudit, line.values()...)
 	err := tx.SendBatch(ctx, &batch).Close()
-	if violates(err, codeForeignKeyViolation) {
+	if violates(err, codeForeignKeyViolation) || err == nil && !made {
 		return fmt.Errorf("app %s: %w", t.App, ErrNotFound)
 	}
 	return err
@@ -133,11 +138,7 @@ func InsertTask(ctx context.Context, tx pgx.Tx, t *Task, line Audit) error {
 
 // Task returns one task, or ErrNotFound.
 func (d *DB) Task(ctx context.Context, id uuid.UUID) (Task, error) {
-	return loadTask(ctx, d.Pool, id)
-}
-
-func loadTask(ctx context.Context, q Querier, id uuid.UUID) (Task, error) {
-	rows, err := q.Query(ctx, `SELECT `+taskColumns+` FROM tasks WHERE id = $1`, id)
+	rows, err := d.Pool.Query(ctx, `SELECT `+taskColumns+` FROM tasks WHERE id = $1`, id)
 	if err != nil {
 		return Task{}, err
 	}
@@ -154,72 +155,32 @@ func (d *DB) Tasks(ctx context.Context, ids []uuid.UUID) ([]Task, error) {
 	return pgx.CollectRows(rows, scanTask)
 }
 
-// TaskFilter selects tasks; empty fields select all.
-type TaskFilter struct {
-	App, Kind, Name string
-	States          []string
-	Before          *uuid.UUID // only tasks made before this one
-	Limit           int        // at most so many
-}
-
-// ListTasks returns the tasks that f selects, newest first.
-func (d *DB) ListTasks(ctx context.Context, f TaskFilter) ([]Task, error) {
-	var where []string
-	args := pgx.NamedArgs{"limit": f.Limit}
-	add := func(condition, name string, value any) {
-		where = append(where, condition)
-		args[name] = value
-	}
-	if f.App != "" {
-		add("app = @app", "app", f.App)
-	}
-	if f.Kind != "" {
-		add("kind = @kind", "kind", f.Kind)
-	}
-	if f.Name != "" {
-		add("name = @name", "name", f.Name)
-	}
-	if len(f.States) > 0 {
-		add("state = ANY(@states)", "states", f.States)
-	}
-	if f.Before != nil {
-		add("id < @before", "before", *f.Before)
-	}
-	sql := `SELECT ` + taskColumns + ` FROM tasks`
-	if len(where) > 0 {
-		sql += ` WHERE ` + strings.Join(where, ` AND `)
-	}
-	rows, err := d.Pool.Query(ctx, sql+` ORDER BY id DESC LIMIT @limit`, args)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, scanTask)
-}
-
 // DeleteTask removes a final task's row, and with it its log. ErrConflict if it is not final,
-// ErrNotFound if there is none.
-func DeleteTask(ctx context.Context, tx pgx.Tx, id uuid.UUID) error {
-	tag, err := tx.Exec(ctx, `DELETE FROM tasks WHERE id = $1 AND finished_at IS NOT NULL`, id)
+// ErrNotFound if there is none that the caller may delete.
+func DeleteTask(ctx context.Context, tx pgx.Tx, r Reach, id uuid.UUID) error {
+	tag, err := tx.Exec(ctx, `DELETE FROM tasks WHERE `+inReach+` AND id = $7 AND finished_at IS NOT NULL`,
+		r.values(View|Operate, id)...)
 	if err != nil || tag.RowsAffected() == 1 {
 		return err
 	}
-	if _, err := loadTask(ctx, tx, id); err != nil {
+	if _, err := scopedTask(ctx, tx, r, id, View|Operate); err != nil {
 		return err
 	}
 	return ErrConflict
 }
 
 // RequestCancel marks an open task to be cancelled and returns it as it then is. ErrConflict if
-// it is final, ErrNotFound if there is none. A second request changes nothing.
-func RequestCancel(ctx context.Context, tx pgx.Tx, id uuid.UUID, by string) (Task, error) {
+// it is final, ErrNotFound if there is none that the caller may cancel. A second request changes
+// nothing.
+func RequestCancel(ctx context.Context, tx pgx.Tx, r Reach, id uuid.UUID, by string) (Task, error) {
 	rows, err := tx.Query(ctx, `
 		UPDATE tasks
 		SET cancel_requested_at = coalesce(cancel_requested_at, now()),
-			cancel_requested_by = coalesce(cancel_requested_by, $2),
+			cancel_requested_by = coalesce(cancel_requested_by, $8),
 			message = CASE WHEN cancel_requested_at IS NULL THEN 'Cancelling' ELSE message END,
 			version = version + 1
-		WHERE id = $1 AND state IN ('queued', 'running')
-		RETURNING `+taskColumns, id, by)
+		WHERE `+inReach+` AND id = $7 AND state IN ('queued', 'running')
+		RETURNING `+taskColumns, r.values(View|Operate, id, by)...)
 	if err != nil {
 		return Task{}, err
 	}
@@ -228,7 +189,7 @@ func RequestCancel(ctx context.Context, tx pgx.Tx, id uuid.UUID, by string) (Tas
 		return t, nil
 	}
 	if err := notFound(err, "task", id); err != nil {
-		if _, missing := loadTask(ctx, tx, id); missing != nil {
+		if _, missing := scopedTask(ctx, tx, r, id, View|Operate); missing != nil {
 			return Task{}, missing
 		}
 	}

@@ -29,6 +29,8 @@ const (
 type Wakes struct {
 	// Changed is called with the ids that other processes changed. It must not block.
 	Changed func(ids []uuid.UUID)
+	// Access is called when another process changed who may do what. It must not block.
+	Access func()
 	// Lost is called when notifications may have been missed: at every new connection.
 	Lost func()
 
@@ -40,6 +42,7 @@ type Wakes struct {
 	mu      sync.Mutex
 	pending map[uuid.UUID]struct{}
 	due     bool // a River job is due that River may not have been told of
+	access  bool // who may do what has changed
 	kick    chan struct{}
 }
 
@@ -47,6 +50,7 @@ type Wakes struct {
 func NewWakes(pool *pgxpool.Pool, process string, logger *slog.Logger) *Wakes {
 	return &Wakes{
 		Changed: func([]uuid.UUID) {},
+		Access:  func() {},
 		Lost:    func() {},
 		process: process,
 		pool:    pool,
@@ -82,6 +86,14 @@ func (w *Wakes) Send(id uuid.UUID) {
 func (w *Wakes) Due() {
 	w.mu.Lock()
 	w.due = true
+	w.mu.Unlock()
+	w.soon()
+}
+
+// SendAccess tells the other processes that who may do what has changed. Call it after the commit.
+func (w *Wakes) SendAccess() {
+	w.mu.Lock()
+	w.access = true
 	w.mu.Unlock()
 	w.soon()
 }
@@ -140,7 +152,11 @@ func (w *Wakes) listen(ctx context.Context, ready func()) error {
 	}
 }
 
-// receive reads a payload: the sender's process id and the changed tasks, parted by spaces.
+// accessWord stands in a payload for a change of who may do what.
+const accessWord = "access"
+
+// receive reads a payload: the sender's process id, and then the changed tasks or accessWord,
+// parted by spaces.
 func (w *Wakes) receive(payload string) {
 	words := strings.Fields(payload)
 	if len(words) < 2 || words[0] == w.process {
@@ -148,7 +164,9 @@ func (w *Wakes) receive(payload string) {
 	}
 	ids := make([]uuid.UUID, 0, len(words)-1)
 	for _, word := range words[1:] {
-		if id, err := uuid.Parse(word); err == nil {
+		if word == accessWord {
+			w.Access()
+		} else if id, err := uuid.Parse(word); err == nil {
 			ids = append(ids, id)
 		}
 	}
@@ -177,12 +195,15 @@ func (w *Wakes) sendAll(ctx context.Context) {
 	}
 }
 
-// take removes up to wakeBatch pending ids.
+// take removes up to wakeBatch pending words.
 func (w *Wakes) take() (batch []string, due bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	due, w.due = w.due, false
-	batch = make([]string, 0, min(len(w.pending), wakeBatch))
+	batch = make([]string, 0, min(len(w.pending)+1, wakeBatch))
+	if w.access {
+		batch, w.access = append(batch, accessWord), false
+	}
 	for id := range w.pending {
 		if len(batch) == wakeBatch {
 			break
@@ -193,12 +214,12 @@ func (w *Wakes) take() (batch []string, due bool) {
 	return batch, due
 }
 
-func (w *Wakes) notify(ctx context.Context, ids []string, due bool) error {
+func (w *Wakes) notify(ctx context.Context, words []string, due bool) error {
 	var batch pgx.Batch
 	// Nothing is written that must survive, so the commit need not wait for the disk.
 	batch.Queue(`SELECT set_config('synchronous_commit', 'off', true)`)
-	if len(ids) > 0 {
-		batch.Queue(`SELECT pg_notify($1, $2)`, wakeChannel, w.process+" "+strings.Join(ids, " "))
+	if len(words) > 0 {
+		batch.Queue(`SELECT pg_notify($1, $2)`, wakeChannel, w.process+" "+strings.Join(words, " "))
 	}
 	if due {
 		// River's own channel and payload for "there is work in this queue".

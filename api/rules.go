@@ -1,0 +1,114 @@
+package api
+
+import (
+	"longhaul/storage"
+)
+
+// needs is what a caller must be, or hold, for a route.
+type needs struct {
+	who   who
+	right storage.Rights
+}
+
+type who int
+
+const (
+	nobody    who = iota
+	everybody     // signed in or not
+	signedIn      // whoever has a session or a token
+	inPerson      // signed in, and not by an API token: those cannot make more of themselves
+	instance      // an instance admin
+	withRight     // holds the right on the app or task that the route names, or on any, when it names none
+)
+
+var (
+	anyone  = needs{who: everybody}
+	known   = needs{who: signedIn}
+	person  = needs{who: inPerson}
+	ruler   = needs{who: instance, right: storage.Instance}
+	view    = needs{withRight, storage.View}
+	operate = needs{withRight, storage.View | storage.Operate}
+	data    = needs{withRight, storage.View | storage.Data}
+	manage  = needs{withRight, storage.View | storage.Manage}
+)
+
+// rules says what each route needs: the one table, from which the server answers and against which
+// the tests hold it. A route that is not here answers nobody.
+//
+// Roles give rights: a viewer may view; an operator view and operate; an admin of an app view,
+// operate and manage. Operators and admins see data unless that was taken from them. An instance
+// admin has every right. What a caller may not view, they may not know: 404. What they may
+// view and not do: 403.
+//
+// Where a route names no app or task (a list, POST /api/v1/tasks), the right is asked for on at
+// least one app here, and the query itself is scoped to the apps that the caller reaches.
+var rules = map[string]needs{
+	"GET /healthz":                  anyone,
+	"GET /readyz":                   anyone,
+	"GET /static/*":                 anyone,
+	"GET /sign-in":                  anyone,
+	"POST /sign-in":                 anyone,
+	"GET /sign-in/start":            anyone,
+	"GET /sign-in/callback":         anyone,
+	"POST /sign-in/provider-logout": anyone, // its body is signed by the provider
+
+	"GET /openapi.json": known,
+	"GET /docs":         known,
+	"GET /metrics":      ruler,
+
+	"GET /api/v1/tasks":                        known,
+	"POST /api/v1/tasks":                       operate,
+	"GET /api/v1/tasks/:id":                    view,
+	"DELETE /api/v1/tasks/:id":                 operate,
+	"POST /api/v1/tasks/:id/cancel":            operate,
+	"POST /api/v1/tasks/:id/retry":             operate,
+	"GET /api/v1/tasks/:id/events":             view, // without the log's text for who sees no data
+	"GET /api/v1/tasks/:id/log":                data,
+	"GET /api/v1/tasks/:id/outputs":            data,
+	"GET /api/v1/tasks/:id/outputs/*":          data,
+	"GET /api/v1/tasks/:id/outputs.zip":        data,
+	"GET /api/v1/kinds":                        known,
+	"GET /api/v1/apps":                         known,
+	"POST /api/v1/apps":                        ruler,
+	"GET /api/v1/apps/:app":                    view,
+	"PUT /api/v1/apps/:app":                    manage,
+	"DELETE /api/v1/apps/:app":                 ruler,
+	"POST /api/v1/apps/:app/check":             operate,
+	"GET /api/v1/apps/:app/job-definitions":    operate,
+	"GET /api/v1/apps/:app/members":            manage,
+	"GET /api/v1/apps/:app/members/:member":    manage,
+	"PUT /api/v1/apps/:app/members/:member":    manage,
+	"DELETE /api/v1/apps/:app/members/:member": manage,
+
+	"GET /api/v1/me":              known,
+	"GET /api/v1/tokens":          person,
+	"POST /api/v1/tokens":         person,
+	"GET /api/v1/tokens/:id":      person,
+	"DELETE /api/v1/tokens/:id":   person,
+	"GET /api/v1/sessions":        person,
+	"GET /api/v1/sessions/:id":    person,
+	"DELETE /api/v1/sessions/:id": person,
+	"GET /api/v1/people":          ruler,
+	"GET /api/v1/people/:id":      ruler,
+	"DELETE /api/v1/people/:id":   ruler,
+	"GET /api/v1/audit":           manage, // an app's admins see its lines, instance admins all
+
+	"POST /sign-out":         known,
+	"GET /":                  known,
+	"GET /start":             operate,
+	"GET /start/jobs":        operate,
+	"GET /tasks/:id":         view,
+	"GET /tasks/:id/cancel":  operate,
+	"POST /tasks/:id/cancel": operate,
+	"POST /tasks/:id/retry":  operate,
+	"GET /tasks/:id/delete":  operate,
+	"POST /tasks/:id/delete": operate,
+	"GET /apps":              known,
+	"GET /new-app":           ruler,
+	"POST /new-app":          ruler,
+	"GET /apps/:app":         manage,
+	"POST /apps/:app":        manage,
+	"POST /apps/:app/check":  operate,
+	"GET /apps/:app/delete":  ruler,
+	"POST /apps/:app/delete": ruler,
+}
