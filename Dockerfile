@@ -4,8 +4,8 @@
 #
 # Where no registry can be reached (make test-container does this by itself): BASE and GO are a
 # local image of Debian 12, and PREBUILT=longhaul takes the program that `make build` left.
-ARG BASE=docker.io/library/debian:bookworm-slim
-ARG GO=docker.io/library/golang:1.26.8-bookworm
+ARG BASE=debian:bookworm-slim
+ARG GO=golang:1.26.8-bookworm
 
 FROM ${GO} AS build
 ARG PREBUILT=

@@ -11,6 +11,7 @@ BUILD_FLAGS := -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSI
 TOOLS            := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/longhaul/bin
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI         := $(TOOLS)/$(GOLANGCI_VERSION)/golangci-lint
+GOVULNCHECK_VERSION := v1.8.0
 REDOCLY          := @redocly/cli@2.77.0
 # Redocly needs a newer Node.js than many distributions have; npm brings it along.
 NODE             := node@22.23.0
@@ -41,6 +42,7 @@ build: need-go ## Build ./longhaul
 test: need-go ## Install what is missing and run all tests
 	$(if $(TEST_DATABASE_URL),,$(call need,$(has_postgres),postgresql,for the tests to keep data in))
 	$(call need,$(has_chromium),chromium chromium-sandbox,for the tests of the page)
+	$(call need,command -v npm,npm,for a sign-in provider to test with)
 	$(call need,command -v cc || command -v gcc || command -v clang,gcc libc6-dev,for the race detector)
 	go test -race -shuffle=on -parallel 6 ./...
 
@@ -62,6 +64,10 @@ lint-openapi: need-go ## Lint the description of the API
 	@mkdir -p .cache
 	go run . openapi > .cache/openapi.json
 	npx --yes --package $(NODE) --package $(REDOCLY) redocly lint --config redocly.yaml .cache/openapi.json
+
+.PHONY: vuln
+vuln: need-go ## Look for known vulnerabilities, where their database can be reached
+	go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./...
 
 .PHONY: check
 check: ## Do what CI does

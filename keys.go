@@ -23,7 +23,7 @@ func (secretText) String() string { return hidden }
 func (secretText) GoString() string { return hidden }
 
 // MarshalText is for JSON and log/slog.
-func (secretText) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+func (secretText) MarshalText() ([]byte, error) { return []byte(hidden), nil } //nolint:unparam // encoding.TextMarshaler has it so
 
 // keySettings say where the key is that stored secrets are sealed with; the commands that open
 // them share it.

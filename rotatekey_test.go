@@ -86,7 +86,7 @@ func (w *crashWorld) keepSigningIn(t *testing.T, stop <-chan struct{}) {
 		select {
 		case <-stop:
 			return
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(20 * time.Millisecond):
 		}
 		answer, err := w.do(http.MethodPut, "/api/v1/apps/sales", "application/json", sales, "")
 		if err != nil || answer.status != http.StatusOK {

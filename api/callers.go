@@ -180,7 +180,7 @@ func (c *callers) byAccessToken(ctx context.Context, raw string) (*identity, err
 	if err != nil {
 		return nil, err
 	}
-	saved, err := storage.SavePerson(ctx, c.db.Pool, c.personOf(who))
+	saved, err := storage.MeetPerson(ctx, c.db.Pool, c.personOf(who), who.GroupsKnown)
 	if err != nil {
 		return nil, loginTaken(err)
 	}

@@ -72,7 +72,7 @@ func (c *Client) transportError(ctx, reqCtx context.Context, call Call, req *htt
 // answerError is an error about an answer that was received.
 func (c *Client) answerError(call Call, resp *http.Response, kind Kind, message string) *Error {
 	e := c.newError(call, resp.Request.URL)
-	e.Kind, e.Message = kind, message
+	e.Kind, e.Message = kind, withoutCredentials(resp.Request, message)
 	e.Status = resp.StatusCode
 	e.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
 	e.RequestID = requestID(resp.Header)
@@ -89,9 +89,9 @@ func (c *Client) statusError(call Call, resp *http.Response) error {
 	// A body that broke off still came with a status, which says enough.
 	told := readErrorBody(text)
 	e := c.answerError(call, resp, kindOf(resp.StatusCode, told, text), told.message())
-	e.Code = told.code()
+	e.Code = withoutCredentials(resp.Request, told.code())
 	if e.Message == "" {
-		e.Message = statusHint(resp, text)
+		e.Message = withoutCredentials(resp.Request, statusHint(resp, text))
 	}
 	if !repeatable(call.Method) {
 		e.MayHaveHappened = mayHaveHappened(resp.StatusCode, told, text)
@@ -100,6 +100,20 @@ func (c *Client) statusError(call Call, resp *http.Response) error {
 		e.Kind = KindRefused
 	}
 	return e
+}
+
+// withoutCredentials masks in a text of the server what the request was signed
+// with: some proxies repeat a request's headers on their error pages.
+func withoutCredentials(req *http.Request, text string) string {
+	const shortest = 5 // what is shorter would mask ordinary words
+	_, credential, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+	_, password, _ := req.BasicAuth()
+	for _, secret := range []string{credential, password} {
+		if len(secret) >= shortest {
+			text = strings.ReplaceAll(text, secret, "***")
+		}
+	}
+	return text
 }
 
 // kindOf sorts a status, with what its body looks like. EPM's own errors are

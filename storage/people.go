@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -34,16 +35,12 @@ const personColumns = `p.id, p.issuer, p.subject, p.login, p.name, p.email, p.gr
 // ErrConflict when another person of this issuer has the login: it would bring them that one's
 // memberships.
 func SavePerson(ctx context.Context, q Querier, p *Person) (Person, error) {
-	groups := p.Groups
-	if groups == nil {
-		groups = []string{}
-	}
 	rows, err := q.Query(ctx, `
 		INSERT INTO people AS p (issuer, subject, login, name, email, groups)
 		VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (issuer, subject) DO UPDATE
 		SET login = excluded.login, name = excluded.name, email = excluded.email, groups = excluded.groups, signed_in_at = now()
-		RETURNING `+personColumns, p.Issuer, p.Subject, p.Login, p.Name, p.Email, groups)
+		RETURNING `+personColumns, p.Issuer, p.Subject, p.Login, p.Name, p.Email, noneNil(p.Groups))
 	if err != nil {
 		return Person{}, err
 	}
@@ -52,6 +49,32 @@ func SavePerson(ctx context.Context, q Querier, p *Person) (Person, error) {
 		return Person{}, fmt.Errorf("person %s: the login %s is another's: %w", p.Subject, p.Login, ErrConflict)
 	}
 	return saved, err
+}
+
+// MeetPerson stores who came with an access token of the provider, which may tell little of them:
+// of somebody who is known it changes no more than the groups, and those only when they are told.
+// The error is as SavePerson's.
+func MeetPerson(ctx context.Context, q Querier, p *Person, groupsKnown bool) (Person, error) {
+	rows, err := q.Query(ctx, `
+		UPDATE people AS p SET groups = CASE WHEN $4 THEN $3 ELSE p.groups END, signed_in_at = now()
+		WHERE p.issuer = $1 AND p.subject = $2
+		RETURNING `+personColumns, p.Issuer, p.Subject, noneNil(p.Groups), groupsKnown)
+	if err != nil {
+		return Person{}, err
+	}
+	met, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Person])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return SavePerson(ctx, q, p)
+	}
+	return met, err
+}
+
+// noneNil is the list as Postgres is to store it.
+func noneNil(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
 }
 
 // Person returns one person, or ErrNotFound.

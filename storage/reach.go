@@ -77,11 +77,7 @@ const inReach = `app IN (SELECT reach($1, $2, $3, $4, $5, $6))`
 
 // values are the first six arguments of a query with inReach, followed by more.
 func (r Reach) values(needed Rights, more ...any) []any {
-	groups := r.Groups
-	if groups == nil {
-		groups = []string{}
-	}
-	return append([]any{r.Everything, r.Login, groups, r.Apps, r.Scopes, needed}, more...)
+	return append([]any{r.Everything, r.Login, noneNil(r.Groups), r.Apps, r.Scopes, needed}, more...)
 }
 
 // Grants returns what the caller may do with each app within reach.

@@ -254,8 +254,9 @@ func LockRotation(ctx context.Context, pool *pgxpool.Pool) (unlock func(), err e
 	if err != nil {
 		return nil, err
 	}
+	const name = `hashtextextended('longhaul rotate key', 0)`
 	var mine bool
-	err = conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(hashtextextended('longhaul rotate key', 0))`).Scan(&mine)
+	err = conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(`+name+`)`).Scan(&mine)
 	if err == nil && !mine {
 		err = ErrRotating
 	}
@@ -263,6 +264,11 @@ func LockRotation(ctx context.Context, pool *pgxpool.Pool) (unlock func(), err e
 		conn.Release()
 		return nil, err
 	}
-	// The lock belongs to the connection, which is not used again.
-	return func() { _ = conn.Hijack().Close(context.WithoutCancel(ctx)) }, nil
+	return func() {
+		end := context.WithoutCancel(ctx)
+		if _, err := conn.Exec(end, `SELECT pg_advisory_unlock(`+name+`)`); err != nil {
+			_ = conn.Conn().Close(end) // the lock ends with its connection
+		}
+		conn.Release()
+	}, nil
 }

@@ -93,7 +93,7 @@ func entryOf(r *http.Request) *Request {
 	return &Request{}
 }
 
-var secretParameter = regexp.MustCompile(`(?i)((?:password|pwd|key)"?\s*[:=]\s*)("[^"]*"|[^,}&]*)`)
+var secretParameter = regexp.MustCompile(`(?i)((?:password|pwd|key|secret|token|assertion|code)"?\s*[:=]\s*)("[^"]*"|[^,}&]*)`)
 
 // scrubQuery returns a query for the log: decoded where possible, without the
 // values of password parameters, which the migration calls take in q.

@@ -11,9 +11,8 @@ import (
 )
 
 const (
-	// blockBytes is how much is hashed and written at a time. Twice as much was no
-	// faster, half of it a fifth slower; a writer that waits for a slow client holds
-	// one block.
+	// blockBytes is how much is hashed and written at a time: large enough that handing
+	// a block over costs little. A writer that waits for a slow client holds one.
 	blockBytes = 512 << 10
 	// maxBlocks is how many blocks a pipe has in use at a time.
 	maxBlocks = 4
