@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -33,6 +34,12 @@ type accessSettings struct {
 	SessionIdle time.Duration `env:"LONGHAUL_SESSION_IDLE" default:"12h" help:"How long a browser stays signed in unused."`
 	SessionLife time.Duration `env:"LONGHAUL_SESSION_LIFE" default:"168h" help:"How long a browser stays signed in at most."`
 	TokensFor   time.Duration `env:"LONGHAUL_TOKENS_FOR" default:"2160h" help:"How long after its owner's last sign-in an API token works; 0: for ever. Not in local mode."`
+
+	CORSOrigins      []string `name:"cors-origins" env:"LONGHAUL_CORS_ORIGINS" placeholder:"ORIGIN" help:"Origins of web apps that may call the API from browsers with bearer tokens, such as https://finance.example.com, separated by commas."`
+	TrustedProxies   []string `env:"LONGHAUL_TRUSTED_PROXIES" placeholder:"ADDR" help:"Addresses or networks (10.0.0.0/8) of the proxies in front, whose X-Forwarded-For names the client; separated by commas. Default: none is believed."`
+	RateLimit        int      `env:"LONGHAUL_RATE_LIMIT" default:"100" help:"How many requests a second a person or token may make, and five times as many at once; 0: no limit."`
+	AddressRateLimit int      `env:"LONGHAUL_ADDRESS_RATE_LIMIT" default:"300" help:"The same for an address, before it is known who asks; 0: no limit, not for wrong tokens and sign-ins either."`
+	MaxWaiting       int      `env:"LONGHAUL_MAX_WAITING" default:"1000" help:"How many requests of a person or token may wait for changes at once; 0: no limit."`
 }
 
 // local reports whether this is local mode: no provider signs people in.
@@ -44,7 +51,7 @@ func (s *serveSettings) validateAccess() error {
 		if s.OIDCClientID != "" || s.OIDCClientSecret != "" {
 			return errors.New("LONGHAUL_OIDC_CLIENT_ID is set and LONGHAUL_OIDC_ISSUER is not: give the provider's address too")
 		}
-		return nil
+		return s.validateLocalURL()
 	}
 	var problems []error
 	if _, err := s.provider(slog.New(slog.DiscardHandler)); err != nil {
@@ -79,6 +86,82 @@ func (s *serveSettings) validatePublicURL() error {
 	return nil
 }
 
+// validateLocalURL wants an address whose host can be compared with what requests name.
+func (s *serveSettings) validateLocalURL() error {
+	if s.PublicURL == "" {
+		return nil
+	}
+	u, err := url.Parse(s.PublicURL)
+	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return fmt.Errorf("LONGHAUL_PUBLIC_URL %q: write it like https://longhaul.example.com", s.PublicURL)
+	}
+	return nil
+}
+
+// hosts are what requests may name, besides loopback, where this server's address comes from them: a
+// page of a stranger could otherwise point its own name here. nil: any, where LONGHAUL_PUBLIC_URL
+// says the address, or something in front is to keep strangers out.
+func (s *serveSettings) hosts() []string {
+	if s.local() && s.AllowRemote && s.PublicURL == "" || !s.local() && s.PublicURL != "" {
+		return nil
+	}
+	names := []string{}
+	if host, _, err := net.SplitHostPort(s.Addr); err == nil && host != "" && !unspecified(host) {
+		names = append(names, strings.ToLower(host))
+	}
+	if u, err := url.Parse(s.PublicURL); err == nil && u.Hostname() != "" {
+		names = append(names, strings.ToLower(u.Hostname()))
+	}
+	return names
+}
+
+// unspecified reports whether a listen address means every address of the machine. As a name it is
+// one that browsers take for loopback.
+func unspecified(host string) bool {
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsUnspecified()
+}
+
+// validateEdges reports everything that is wrong with the settings of what strangers meet first.
+func (s *accessSettings) validateEdges() error {
+	var problems []error
+	for _, origin := range s.CORSOrigins {
+		u, err := url.Parse(origin)
+		if err != nil || u.Host == "" || origin != strings.ToLower(u.Scheme+"://"+u.Host) || strings.ContainsAny(u.Host, "*@") ||
+			u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
+			problems = append(problems, fmt.Errorf("LONGHAUL_CORS_ORIGINS %q: write each origin as browsers do, like https://finance.example.com, "+
+				"in lower case and without a path; http is for loopback only, and there is no wildcard", origin))
+		}
+	}
+	if _, err := s.proxies(); err != nil {
+		problems = append(problems, err)
+	}
+	for name, value := range map[string]int{
+		"LONGHAUL_RATE_LIMIT": s.RateLimit, "LONGHAUL_ADDRESS_RATE_LIMIT": s.AddressRateLimit, "LONGHAUL_MAX_WAITING": s.MaxWaiting,
+	} {
+		if value < 0 {
+			problems = append(problems, fmt.Errorf("%s must not be less than 0", name))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// proxies are the networks of the proxies in front.
+func (s *accessSettings) proxies() ([]netip.Prefix, error) {
+	var found []netip.Prefix
+	for _, text := range s.TrustedProxies {
+		network, err := netip.ParsePrefix(text)
+		if address, single := netip.ParseAddr(text); single == nil && address.Zone() == "" {
+			network, err = address.Unmap().Prefix(address.Unmap().BitLen())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("LONGHAUL_TRUSTED_PROXIES %q: write an address or a network, like 10.1.2.3 or 10.0.0.0/8", text)
+		}
+		found = append(found, network.Masked())
+	}
+	return found, nil
+}
+
 // provider is who signs people in; nil in local mode.
 func (s *accessSettings) provider(logger *slog.Logger) (*sso.Provider, error) {
 	if s.local() {
@@ -110,10 +193,13 @@ func (s *accessSettings) adminToken(dir string) (string, error) {
 
 // applyTo fills in what the server must know of who may come in.
 func (s *accessSettings) applyTo(config *api.Config, provider *sso.Provider) {
-	config.Provider, config.Issuer = provider, s.OIDCIssuer
+	config.Provider, config.Issuer = provider, strings.TrimRight(s.OIDCIssuer, "/")
 	config.AdminGroups = s.AdminGroups
 	for _, login := range s.Admins {
 		config.Admins = append(config.Admins, strings.ToLower(strings.TrimSpace(login)))
 	}
 	config.SessionIdle, config.SessionLife, config.TokensFor = s.SessionIdle, s.SessionLife, s.TokensFor
+	config.Origins = s.CORSOrigins
+	config.Proxies, _ = s.proxies() // validated before
+	config.CallerRate, config.AddressRate, config.MaxWaiting = s.RateLimit, s.AddressRateLimit, s.MaxWaiting
 }

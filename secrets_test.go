@@ -3,13 +3,17 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -28,6 +32,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"longhaul/oracle/sim"
+	"longhaul/oracle/sim/identity"
 	"longhaul/storage/storagetest"
 )
 
@@ -42,6 +47,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	server := w.start(t)
 	w.signIn(t)
 	w.useApps(t)
+	w.useConnections(t)
 	w.useTasks(t)
 	w.sendNonsense(t)
 	w.breakServer(t)
@@ -442,6 +448,140 @@ func (w *leakWorld) useApps(t *testing.T) {
 	w.want(t, http.StatusUnprocessableEntity, w.form("/new-app", url.Values{
 		"name": {"Not a name"}, "product": {"epm"}, "url": {"ftp://nowhere"}, "username": {"admin"}, "password": {w.plant("password in a refused form")},
 	}))
+}
+
+// useConnections connects apps by OAuth 2, well and badly, at an identity domain and at a service
+// that repeats what it was sent.
+func (w *leakWorld) useConnections(t *testing.T) {
+	t.Helper()
+	const audience = "urn:opc:serviceInstanceID=1"
+	signing, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(signing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	w.know(t, "private key of an app", strings.Split(text, "\n")[3], 0)
+	secret := w.plant("client secret of an app")
+	domain, err := identity.New(identity.Config{
+		Users:     []identity.User{{Name: "jo@example.com", Password: "welcome1"}},
+		Resources: []identity.Resource{{Audience: audience}}, Apps: []identity.App{{ID: "web", Secret: secret}},
+		Logger: slog.New(slog.NewJSONHandler(w.simLog, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := &tokenReader{handler: domain}
+	web := httptest.NewServer(tokens)
+	t.Cleanup(web.Close)
+	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		_ = r.ParseForm()
+		_ = json.NewEncoder(w).Encode(map[string]string{
+			"error": "invalid_request", "error_description": fmt.Sprintf("%s %s %v %v", user, password, r.Header, r.PostForm),
+		})
+	}))
+	t.Cleanup(echo.Close)
+	for name, auth := range map[string]map[string]string{
+		"consented": {"grant": "device_code", "domain_url": web.URL, "client_secret": secret},
+		"mistaken":  {"grant": "device_code", "domain_url": web.URL, "client_secret": w.plant("wrong client secret")},
+		"repeating": {"grant": "device_code", "domain_url": echo.URL, "client_secret": w.plant("client secret that is repeated")},
+		"told": {
+			"grant": "refresh_token", "domain_url": echo.URL, "client_secret": w.plant("client secret beside a refresh token"),
+			"refresh_token": w.plant("refresh token that is repeated"),
+		},
+		"signed": {"grant": "jwt_bearer", "domain_url": echo.URL, "private_key": text, "key_id": "cert1", "username": "jo@example.com"},
+	} {
+		auth["type"], auth["client_id"], auth["scope"] = "oauth2", "web", audience+identity.ConsumerScope
+		app := map[string]any{"name": name, "product": "epm", "url": w.simURL, "application": "Vision", "auth": auth}
+		w.want(t, http.StatusCreated, w.json(t, http.MethodPost, "/api/v1/apps", app))
+		w.send(t, leakRequest{method: http.MethodPost, path: "/api/v1/apps/" + name + "/consent"})
+		w.want(t, http.StatusOK, leakRequest{method: http.MethodPost, path: "/api/v1/apps/" + name + "/check"})
+		w.want(t, http.StatusOK, leakRequest{method: http.MethodGet, path: "/api/v1/apps/" + name + "/consent"})
+		w.want(t, http.StatusOK, leakRequest{method: http.MethodGet, path: "/apps/" + name, header: w.asPage()})
+	}
+	w.consent(t, domain)
+	w.sql(t, `UPDATE app_connections SET access_at = now() - interval '1 hour', access_until = now() WHERE app = 'consented'`)
+	if err := domain.AddFault(identity.Fault{Path: "/oauth2/v1/token", Status: http.StatusServiceUnavailable}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // away, and back
+		w.want(t, http.StatusOK, leakRequest{method: http.MethodPost, path: "/api/v1/apps/consented/check"})
+	}
+	w.readTask(t, w.startExport(t, "consented"), "failed") // the environment takes no tokens
+	for what, token := range tokens.given() {
+		w.know(t, what, token, 10) // each begins as all do
+	}
+}
+
+// consent lets a person consent to what the app consented has begun.
+func (w *leakWorld) consent(t *testing.T, domain *identity.Domain) {
+	t.Helper()
+	var consent struct {
+		State string `json:"state"`
+		Code  string `json:"user_code"`
+	}
+	read := func() {
+		answer := w.want(t, http.StatusOK, leakRequest{method: http.MethodGet, path: "/api/v1/apps/consented/consent"})
+		if err := json.Unmarshal([]byte(answer.body), &consent); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read()
+	if err := domain.ApproveDevice(consent.Code, "jo@example.com"); err != nil {
+		t.Fatal(err)
+	}
+	w.sql(t, `UPDATE app_consents SET next_at = now()`)
+	read()
+	if consent.State != "connected" {
+		t.Errorf("the consent is %s", consent.State)
+	}
+}
+
+// tokenReader serves an identity domain and keeps the tokens that it gives.
+type tokenReader struct {
+	handler http.Handler
+
+	mu    sync.Mutex
+	seen  map[string]string
+	count int
+}
+
+func (s *tokenReader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	answer := httptest.NewRecorder()
+	s.handler.ServeHTTP(answer, r)
+	var members map[string]any
+	if json.Unmarshal(answer.Body.Bytes(), &members) == nil {
+		s.keep(members)
+	}
+	maps.Copy(w.Header(), answer.Header())
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body.Bytes())
+}
+
+func (s *tokenReader) keep(members map[string]any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range []string{"access_token", "refresh_token", "device_code"} {
+		if token, ok := members[name].(string); ok {
+			if s.seen == nil {
+				s.seen = make(map[string]string)
+			}
+			s.count++
+			s.seen[fmt.Sprintf("%s %d", name, s.count)] = token
+		}
+	}
+}
+
+func (s *tokenReader) given() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.seen)
 }
 
 // useTasks runs tasks to each sort of end.

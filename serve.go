@@ -99,6 +99,7 @@ func (c *serveCmd) serve(ctx context.Context, s *streams, p *parts) error {
 		},
 	}
 	c.applyTo(&config, provider)
+	config.Hosts = c.hosts()
 	server := api.New(config)
 	if c.Demo {
 		stop, err := startDemo(ctx, engine, c.DemoSpeed, p.logger)
@@ -114,10 +115,7 @@ func (c *serveCmd) serve(ctx context.Context, s *streams, p *parts) error {
 		}
 		defer stop()
 	}
-	web := &http.Server{
-		Handler: server.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn),
-	}
+	web := webServer(server.Handler(), p.logger)
 	ready := func() {
 		working.Store(true)
 		base := cmp.Or(strings.TrimSuffix(c.PublicURL, "/"), "http://"+reachable(p.listener.Addr().String()))
@@ -129,6 +127,16 @@ func (c *serveCmd) serve(ctx context.Context, s *streams, p *parts) error {
 		p.logger.InfoContext(ctx, "ready", "addr", p.listener.Addr().String(), "data", p.dir)
 	}
 	return c.runAll(ctx, p, engine, server, web, ready)
+}
+
+// webServer is an HTTP server that lets nobody keep a connection for nothing. How long a body and an
+// answer may take is the handler's to say; the time to write is for who does not, and for what is
+// said before a handler is asked.
+func webServer(handler http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
 }
 
 // runAll runs the workers and the web server until ctx ends or one of them, or Postgres, fails.
@@ -186,7 +194,7 @@ func serveMetrics(ctx context.Context, addr string, handler http.Handler, logger
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", handler)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	server := webServer(mux, logger)
 	go func() {
 		if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			logger.ErrorContext(ctx, "metrics listener", "error", err)

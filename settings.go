@@ -104,7 +104,7 @@ func (s *serveSettings) validate() error {
 			problems = append(problems, fmt.Errorf("%s must be greater than 0", name))
 		}
 	}
-	return errors.Join(append(problems, s.validateKeys(), s.validateAccess(), s.validateAudit())...)
+	return errors.Join(append(problems, s.validateKeys(), s.validateAccess(), s.validateEdges(), s.validateAudit())...)
 }
 
 // limits bound the archives that are taken in.

@@ -32,9 +32,9 @@ type someone struct {
 // person makes somebody in the given groups.
 func (s *server) person(login string, groups ...string) *someone {
 	s.t.Helper()
-	p, err := storage.SavePerson(s.t.Context(), s.pool, &storage.Person{
+	p, err := storage.MeetPerson(s.t.Context(), s.pool, &storage.Person{
 		Issuer: storage.LocalIssuer, Subject: login, Login: login, Name: login, Groups: groups,
-	})
+	}, true)
 	must(s.t, err)
 	return &someone{login: login, id: p.ID, token: s.tokenOf(p.ID, storage.AllRights)}
 }
@@ -144,8 +144,8 @@ func (w *walker) refill(t *target) {
 	}
 	id := uuid.Must(uuid.NewV7())
 	t.task = id.String()
-	w.exec(`INSERT INTO tasks (id, app, name, kind, created_by, state, started_at, finished_at, percent, log, outputs)
-		VALUES ($1, $2, 'walk', 'noop', 'test', 'succeeded', now(), now(), 100, 'a log', '[{"path": "x", "size": 1, "sha256": "00"}]')`, id, t.app)
+	w.exec(`INSERT INTO tasks (id, app, name, kind, created_by, state, started_at, percent, finished_at, log, outputs)
+		VALUES ($1, $2, 'walk', 'noop', 'test', 'succeeded', now(), 100, now(), 'a log', '[{"path": "x", "size": 1, "sha256": "00"}]')`, id, t.app)
 	must(w.t, os.MkdirAll(fmt.Sprintf("%s/%s/walk/%s/outbound", w.dir, t.app, id), 0o700))
 	must(w.t, os.WriteFile(fmt.Sprintf("%s/%s/walk/%s/outbound/x", w.dir, t.app, id), []byte("x"), 0o600))
 }
@@ -269,7 +269,8 @@ func TestAccess(t *testing.T) {
 	for _, who := range callers {
 		line = append(line, who.column)
 	}
-	fmt.Fprintln(columns, strings.Join(line, "\t"))
+	_, err := fmt.Fprintln(columns, strings.Join(line, "\t"))
+	must(t, err)
 	for _, route := range routes {
 		rule, ok := rules[route]
 		if !ok {
@@ -288,7 +289,8 @@ func TestAccess(t *testing.T) {
 				}
 				line = append(line, got)
 			}
-			fmt.Fprintln(columns, strings.Join(line, "\t"))
+			_, err := fmt.Fprintln(columns, strings.Join(line, "\t"))
+			must(t, err)
 		}
 	}
 	must(t, columns.Flush())

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -40,6 +41,17 @@ type Config struct {
 	TokensFor time.Duration
 	// PublicURL is the external base URL; empty: taken from each request.
 	PublicURL string
+	// Hosts are the hosts, in lower case and without port, that requests may name besides loopback;
+	// nil: any.
+	Hosts []string
+	// Origins are those whose pages may call the API with bearer tokens.
+	Origins []string
+	// Proxies are whose word counts for the address of a client.
+	Proxies []netip.Prefix
+	// CallerRate and AddressRate are how many requests a second a caller, and an address, may make;
+	// for a moment more. MaxWaiting is how many requests of one caller may wait for changes at once.
+	// 0 means no limit.
+	CallerRate, AddressRate, MaxWaiting int
 	// MaxUpload is the largest archive that is taken in, in bytes; 0 means no limit but the disk.
 	MaxUpload int64
 	Version   string
@@ -55,14 +67,16 @@ type Config struct {
 // Server answers HTTP requests.
 type Server struct {
 	Config
-	db       *storage.DB
-	echo     *echo.Echo
-	huma     huma.API
-	sessions *sessions
-	callers  *callers
-	origins  *http.CrossOriginProtection
-	stopping context.Context // ends when requests that wait are to end
-	stop     context.CancelFunc
+	db        *storage.DB
+	echo      *echo.Echo
+	huma      huma.API
+	sessions  *sessions
+	callers   *callers
+	origins   *http.CrossOriginProtection
+	limits    *limits
+	deadlines deadlines
+	stopping  context.Context // ends when requests that wait are to end
+	stop      context.CancelFunc
 }
 
 // New builds the server with all its routes.
@@ -80,9 +94,11 @@ func New(config Config) *Server {
 	config.Engine.OnAccessChange(s.callers.forget)
 
 	s.echo.HideBanner, s.echo.HidePort = true, true
-	s.echo.IPExtractor = echo.ExtractIPDirect()
+	s.limits, s.deadlines = newLimits(&s.Config), newDeadlines()
+	s.echo.IPExtractor = s.clientAddress()
 	s.echo.HTTPErrorHandler = s.writeError
-	s.echo.Use(s.observe)
+	s.echo.Use(s.observe, s.headers, s.inTime, s.onlyHosts, s.cors, s.limitAddress, s.readForm, s.limitCaller)
+	s.countRefreshFailures()
 	s.routes()
 	return s
 }
@@ -113,7 +129,7 @@ func (s *Server) routes() {
 	s.signInRoutes()
 
 	// Whoever is signed in, as far as the rules allow.
-	signedIn := s.echo.Group("", s.authenticate)
+	signedIn := s.echo.Group("", s.authenticate, s.limitWaiting)
 	signedIn.RouteNotFound("", s.notFound)
 	signedIn.RouteNotFound("/*", s.notFound)
 	s.huma = humaecho.NewWithGroup(s.echo, signedIn, s.describe())
@@ -121,6 +137,7 @@ func (s *Server) routes() {
 	s.eventRoutes(signedIn)
 	s.outputRoutes(signedIn)
 	s.appRoutes()
+	s.consentRoutes()
 	s.kindRoutes()
 	s.peopleRoutes()
 	s.memberRoutes()
@@ -130,6 +147,7 @@ func (s *Server) routes() {
 	s.docsRoutes(signedIn)
 	s.onlyStandardWords()
 	s.describeForbidden()
+	s.describeLimits()
 	s.pageRoutes(signedIn)
 	if !s.MetricsElsewhere {
 		signedIn.GET("/metrics", echo.WrapHandler(s.MetricsHandler()))

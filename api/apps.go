@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -30,9 +31,21 @@ func (*App) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	return orNull(s, "maintenance")
 }
 
-// AppAuth tells how the server signs in to an app.
+// AppAuth tells how the server signs in to an app. All but the type is of oauth2.
 type AppAuth struct {
-	Type string `json:"type" enum:"basic,oauth2,none"`
+	Type        string     `json:"type" enum:"basic,oauth2,none"`
+	Grant       string     `json:"grant,omitempty" enum:"device_code,refresh_token,jwt_bearer" doc:"How it gets its tokens"`
+	DomainURL   string     `json:"domain_url,omitempty" doc:"The identity domain's address"`
+	ClientID    string     `json:"client_id,omitempty" doc:"The integrated application's in the domain"`
+	Scope       string     `json:"scope,omitempty"`
+	Username    string     `json:"username,omitempty" doc:"jwt_bearer: who the tokens are for"`
+	KeyID       string     `json:"key_id,omitempty" doc:"jwt_bearer: the alias of the certificate"`
+	Connected   *bool      `json:"connected,omitempty" doc:"Whether there is what it takes to get access tokens"`
+	ConnectedAs string     `json:"connected_as,omitempty" doc:"Whose consent it is, in the identity domain"`
+	ConnectedAt *time.Time `json:"connected_at,omitempty" doc:"When the consent was given"`
+	ExpiresAt   *time.Time `json:"expires_at,omitempty" doc:"Until when the consent lasts unused, as far as is known; it is renewed every day"`
+	Problem     string     `json:"problem,omitempty" doc:"What is wrong with the connection, and who has to do what"`
+	ProblemAt   *time.Time `json:"problem_at,omitempty" doc:"Since when"`
 }
 
 // Maintenance is a daily window.
@@ -54,9 +67,18 @@ type AppSettings struct {
 
 // Credentials are taken and never given.
 type Credentials struct {
-	Type     string `json:"type" enum:"basic,none"`
-	Username string `json:"username,omitempty"`
-	Password string `json:"password,omitempty" format:"password"`
+	Type     string `json:"type" enum:"basic,oauth2,none"`
+	Username string `json:"username,omitempty" doc:"basic; and jwt_bearer: the login name, in the identity domain, of the person whom the tokens are for"`
+	Password string `json:"password,omitempty" format:"password" doc:"basic"`
+
+	Grant        string `json:"grant,omitempty" enum:"device_code,refresh_token,jwt_bearer,client_credentials" doc:"oauth2: device_code: a person consents, see /consent; refresh_token: the same, with a consent given elsewhere; jwt_bearer: the server signs for a person. client_credentials is refused for EPM, which takes a person's tokens only"`
+	DomainURL    string `json:"domain_url,omitempty" doc:"oauth2: the identity domain's address, https; http for loopback only"`
+	ClientID     string `json:"client_id,omitempty" doc:"oauth2: of the integrated application in the domain"`
+	ClientSecret string `json:"client_secret,omitempty" format:"password" doc:"oauth2: left out for a public application. When an app is replaced, left out: it stays, if the addresses and the client id do; private_key and the tokens likewise"`
+	Scope        string `json:"scope,omitempty" doc:"oauth2: of the service, as the domain's console shows it"`
+	RefreshToken string `json:"refresh_token,omitempty" format:"password" doc:"refresh_token: it is used up by its first use"`
+	PrivateKey   string `json:"private_key,omitempty" format:"password" doc:"jwt_bearer: RSA, in PEM, not encrypted"`
+	KeyID        string `json:"key_id,omitempty" doc:"jwt_bearer: the alias under which the certificate was uploaded to the application"`
 }
 
 // NewApp is a request for an app.
@@ -138,7 +160,7 @@ func (s *Server) createApp(ctx context.Context, in *createAppInput) (*appOutput,
 	if err != nil {
 		return nil, err
 	}
-	return &appOutput{Location: "/api/v1/apps/" + app.Name, Body: appBody(app)}, nil
+	return s.showApp(ctx, app, "/api/v1/apps/"+app.Name)
 }
 
 // listApps handles GET /api/v1/apps, for whoever is signed in: the apps within their reach.
@@ -147,11 +169,40 @@ func (s *Server) listApps(ctx context.Context, _ *struct{}) (*listAppsOutput, er
 	if err != nil {
 		return nil, err
 	}
+	connections, err := s.connections(ctx, apps...)
+	if err != nil {
+		return nil, err
+	}
 	out := &listAppsOutput{Body: Page[App]{Items: []App{}}}
 	for i := range apps {
-		out.Body.Items = append(out.Body.Items, appBody(&apps[i]))
+		out.Body.Items = append(out.Body.Items, appBody(&apps[i], connections[apps[i].Name]))
 	}
 	return out, nil
+}
+
+// connections are, by app, how those apps sign in that do so by OAuth 2, of those within the
+// caller's reach.
+func (s *Server) connections(ctx context.Context, apps ...storage.App) (map[string]*storage.Connection, error) {
+	if !slices.ContainsFunc(apps, func(a storage.App) bool { return a.AuthType == "oauth2" }) {
+		return nil, nil
+	}
+	found, err := s.scope(ctx).Connections(ctx)
+	if err != nil {
+		return nil, err
+	}
+	connections := make(map[string]*storage.Connection, len(found))
+	for i := range found {
+		connections[found[i].App] = &found[i]
+	}
+	return connections, nil
+}
+
+func (s *Server) showApp(ctx context.Context, app *storage.App, location string) (*appOutput, error) {
+	connections, err := s.connections(ctx, *app)
+	if err != nil {
+		return nil, err
+	}
+	return &appOutput{Location: location, Body: appBody(app, connections[app.Name])}, nil
 }
 
 // getApp handles GET /api/v1/apps/{app}, for its members.
@@ -160,7 +211,7 @@ func (s *Server) getApp(ctx context.Context, in *appInput) (*appOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &appOutput{Body: appBody(&app)}, nil
+	return s.showApp(ctx, &app, "")
 }
 
 // putApp handles PUT /api/v1/apps/{app}, for its admins.
@@ -169,7 +220,7 @@ func (s *Server) putApp(ctx context.Context, in *putAppInput) (*appOutput, error
 	if err != nil {
 		return nil, err
 	}
-	return &appOutput{Body: appBody(app)}, nil
+	return s.showApp(ctx, app, "")
 }
 
 // deleteApp handles DELETE /api/v1/apps/{app}, for instance admins.
@@ -183,11 +234,25 @@ func (s *Server) deleteApp(ctx context.Context, in *appInput) (*struct{}, error)
 
 // checkApp handles POST /api/v1/apps/{app}/check, for its operators.
 func (s *Server) checkApp(ctx context.Context, in *appInput) (*checkOutput, error) {
-	found, err := s.Engine.CheckApp(ctx, in.App, requestOf(ctx).caller)
+	found, err := s.check(ctx, in.App)
 	if err != nil {
 		return nil, err
 	}
 	return &checkOutput{Body: Check{OK: found.OK, Message: found.Message, Version: found.Version}}, nil
+}
+
+// check signs in to an app. That uses its credentials, so it leaves a line of the audit trail.
+func (s *Server) check(ctx context.Context, app string) (*jobs.Found, error) {
+	r := requestOf(ctx)
+	found, err := s.Engine.CheckApp(ctx, app, r.caller)
+	if err != nil {
+		return nil, err
+	}
+	line := r.caller.Audit("app.check", app, app)
+	if !found.OK {
+		line.Outcome = "failed"
+	}
+	return found, storage.InsertAudit(context.WithoutCancel(ctx), s.db.Pool, line)
 }
 
 type definitionsInput struct {
@@ -221,7 +286,7 @@ func (s *Server) listDefinitions(ctx context.Context, in *definitionsInput) (*de
 func (a *AppSettings) settings() jobs.AppSettings {
 	set := jobs.AppSettings{Product: a.Product, URL: a.URL, Application: a.Application, MaxRunning: a.MaxRunning}
 	if a.Auth != nil {
-		set.Auth = &jobs.Credentials{Type: a.Auth.Type, Username: a.Auth.Username, Password: a.Auth.Password}
+		set.Auth = (*jobs.Credentials)(a.Auth)
 	}
 	if a.Maintenance != nil {
 		set.MaintenanceStart, set.MaintenanceMinutes, set.MaintenanceZone = &a.Maintenance.Start, &a.Maintenance.Minutes, &a.Maintenance.TimeZone
@@ -229,13 +294,26 @@ func (a *AppSettings) settings() jobs.AppSettings {
 	return set
 }
 
-func appBody(a *storage.App) App {
+func appBody(a *storage.App, c *storage.Connection) App {
 	body := App{
-		Name: a.Name, Product: a.Product, URL: a.URL, Application: a.Application, Auth: AppAuth{Type: a.AuthType},
+		Name: a.Name, Product: a.Product, URL: a.URL, Application: a.Application, Auth: authBody(a.AuthType, c),
 		MaxRunning: a.MaxRunning, CreatedAt: a.CreatedAt.UTC(), UpdatedAt: a.UpdatedAt.UTC(),
 	}
 	if a.MaintenanceStart != nil {
 		body.Maintenance = &Maintenance{Start: *a.MaintenanceStart, Minutes: *a.MaintenanceMinutes, TimeZone: *a.MaintenanceZone}
 	}
+	return body
+}
+
+func authBody(authType string, c *storage.Connection) AppAuth {
+	body := AppAuth{Type: authType}
+	if c == nil {
+		return body
+	}
+	connected := c.Connected()
+	body.Grant, body.DomainURL, body.ClientID, body.Scope = c.Grant, c.DomainURL, c.ClientID, c.Scope
+	body.Username, body.KeyID = c.Username, c.KeyID
+	body.Connected, body.ConnectedAs, body.ConnectedAt, body.ExpiresAt = &connected, orEmpty(c.ConnectedAs), inUTC(c.ConnectedAt), inUTC(c.RefreshUntil)
+	body.Problem, body.ProblemAt = orEmpty(c.Problem), inUTC(c.ProblemAt)
 	return body
 }

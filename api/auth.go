@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/labstack/echo/v4"
 
+	"longhaul/api/sso"
 	"longhaul/storage"
 )
 
@@ -153,7 +154,12 @@ func (s *Server) changeAccess(ctx context.Context, change func(tx pgx.Tx) (stora
 // refusedSignIn notes a credential that was not taken, when there was one.
 func (s *Server) refusedSignIn(c echo.Context, err error) error {
 	sent := c.Request().Header.Get(echo.HeaderAuthorization) != ""
-	if sent && (errors.Is(err, errUnauthorized) || errors.Is(err, errTokenDormant)) {
+	var refusal *sso.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		s.note(c, "sign-in.refuse", "", "", "access token: "+refusal.Code)
+		s.Logger.WarnContext(c.Request().Context(), "an access token was refused", "code", refusal.Code, "error", refusal)
+	case sent && (errors.Is(err, errUnauthorized) || errors.Is(err, errTokenDormant)):
 		s.note(c, "sign-in.refuse", "", "", "bearer token")
 	}
 	if errors.Is(err, errCrossOrigin) {

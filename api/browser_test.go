@@ -98,7 +98,8 @@ func newSite(browser context.Context, t *testing.T, changes ...func(*config)) *s
 // refresh that gives way to a filter.
 func expected(m chromedp.ConsoleMessage) bool {
 	return m.Source == "network" || m.Type == chromedp.ConsoleDebug ||
-		strings.HasPrefix(m.Text, "[DOM]") || strings.HasPrefix(m.Text, "htmx:sendAbort") || strings.HasPrefix(m.Text, "htmx:afterRequest")
+		strings.HasPrefix(m.Text, "[DOM]") || strings.HasPrefix(m.Text, "htmx:sendAbort") || strings.HasPrefix(m.Text, "htmx:afterRequest") ||
+		strings.HasPrefix(m.Text, "Access to fetch at")
 }
 
 // keepPicture leaves a picture of the page where LONGHAUL_TEST_PICTURES says, for whoever looks

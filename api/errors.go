@@ -116,6 +116,8 @@ var refusals = []struct {
 	{errOwnMembership, http.StatusForbidden, "Nobody can change their own membership. Another admin of the app can."},
 	{errCrossOrigin, http.StatusForbidden, "A page of another origin may not do this."},
 	{errGone, http.StatusGone, "The outputs of this task were deleted when their time was over; their list remains."},
+	{errFormTooLong, http.StatusRequestEntityTooLarge, "The form is larger than this server takes. Nothing was stored."},
+	{errSlowBody, http.StatusRequestTimeout, "The request came too slowly, and was given up before its end. Nothing was stored; send it again."},
 	{errBadRequest, http.StatusBadRequest, "The request broke off before its end, or its parts are not marked as multipart/form-data is. Nothing was stored; send it again."},
 	{storage.ErrText, http.StatusUnprocessableEntity, "The request holds a zero byte or broken UTF-8, which cannot be stored. Send plain text."},
 }
@@ -223,5 +225,6 @@ func (s *Server) writeError(err error, c echo.Context) {
 		body = []byte(`{}`)
 	}
 	c.Response().Header().Set(echo.HeaderContentType, p.ContentType("")) // the handler may have set another
-	_ = c.Blob(p.Status, p.ContentType(""), body)                        // as above
+	c.Response().Header().Set("Cache-Control", "no-store")               // as above
+	_ = c.Blob(p.Status, p.ContentType(""), body)                        // the client is gone if this fails
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"longhaul/api"
 	"longhaul/oracle/sim"
@@ -181,32 +180,6 @@ func zeroOffset(t testing.TB, data string) string {
 	must(t, json.Unmarshal([]byte(data), &part))
 	part.Offset = 0
 	return string(jsonText(t, part))
-}
-
-// deadlineRecorder notes the write deadlines that a handler sets, as a connection would.
-type deadlineRecorder struct {
-	header   http.Header
-	deadline time.Time
-}
-
-func (d *deadlineRecorder) Header() http.Header                { return d.header }
-func (d *deadlineRecorder) Write(p []byte) (int, error)        { return len(p), nil }
-func (d *deadlineRecorder) WriteHeader(int)                    {}
-func (d *deadlineRecorder) Flush()                             {}
-func (d *deadlineRecorder) SetWriteDeadline(t time.Time) error { d.deadline = t; return nil }
-
-// A stream bounds its writes, and gives the connection back without a bound: the next request on
-// it may come much later.
-func TestEventsLeaveNoDeadline(t *testing.T) {
-	t.Parallel()
-	s := newServer(t)
-	task := s.create(noop(), nil)
-	s.waitFinal(task.ID, "succeeded")
-	w := &deadlineRecorder{header: http.Header{}}
-	s.api.Handler().ServeHTTP(w, s.request(http.MethodGet, taskPath(task.ID)+"/events", nil))
-	if !w.deadline.IsZero() {
-		t.Errorf("the connection is left with a write deadline in %s", time.Until(w.deadline))
-	}
 }
 
 func TestLog(t *testing.T) {

@@ -21,7 +21,8 @@ import (
 
 // observe gives every request an id, turns panics and errors into answers, and writes one line
 // about it: changes and failures at info, reads that went well at debug, so that thousands of
-// polls do not bury what matters.
+// polls do not bury what matters. Refusals for asking too much are at debug too, and counted: a
+// flood must not fill the log.
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		began := time.Now()
@@ -31,7 +32,6 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		c.SetRequest(r.WithContext(context.WithValue(r.Context(), requestKey{}, shared)))
 		shared.http = c.Request()
 		c.Response().Header().Set("X-Request-Id", shared.id)
-		c.Response().Header().Set("X-Content-Type-Options", "nosniff")
 		decodeParams(c)
 		if err := s.recovered(next, c); err != nil {
 			c.Error(err)
@@ -94,7 +94,8 @@ func (s *Server) recovered(next echo.HandlerFunc, c echo.Context) (err error) {
 func (s *Server) access(c echo.Context, shared *request, took time.Duration) {
 	status, method := c.Response().Status, c.Request().Method
 	level := slog.LevelInfo
-	if (method == http.MethodGet || method == http.MethodHead) && status < http.StatusBadRequest {
+	reads := method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+	if reads && status < http.StatusBadRequest || status == http.StatusTooManyRequests {
 		level = slog.LevelDebug
 	}
 	if !s.Logger.Enabled(c.Request().Context(), level) {
@@ -117,14 +118,19 @@ func (s *Server) healthz(c echo.Context) error {
 	return c.JSON(http.StatusOK, map[string]string{"status": "ok", "version": s.Version})
 }
 
-// readyz handles GET /readyz: database reachable, migrations applied, workers running. Anyone
-// may ask.
+var errStopping = errors.New("the server is stopping")
+
+// readyz handles GET /readyz: database reachable, migrations applied, workers running, and no stop
+// under way. Anyone may ask.
 func (s *Server) readyz(c echo.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), 3*time.Second)
 	defer cancel()
 	err := s.db.Ready(ctx)
 	if err == nil && s.Ready != nil {
 		err = s.Ready(ctx)
+	}
+	if s.stopping.Err() != nil {
+		err = errStopping
 	}
 	if err != nil {
 		s.Logger.WarnContext(ctx, "not ready", "error", err)

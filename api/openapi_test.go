@@ -107,7 +107,9 @@ func TestDescribedSchemas(t *testing.T) {
 // described is asked for here at least once.
 func TestAnswersAreAsDescribed(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
+	site := newOAuthSite(t)
+	s := site.server
+	s.do(http.MethodPost, "/api/v1/apps", s.appOn(object{"name": "consents", "auth": site.oauth(nil)})).want(http.StatusCreated)
 	imported := s.waitFinal(s.create(importTask(nil), accounts(t, 20, 2)).ID, "succeeded")
 	failed := s.waitFinal(s.create(importTask(object{"name": "none"}), zipOf(t, entry{"none.csv", "x"})).ID, "failed")
 	_, release := s.stuck()
@@ -144,6 +146,9 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{http.MethodPost, "/api/v1/apps/books/check", nil, http.StatusOK},
 		{http.MethodGet, "/api/v1/apps/books/job-definitions?kind=epm.importData", nil, http.StatusOK},
 		{http.MethodDelete, "/api/v1/apps/books", nil, http.StatusNoContent},
+		{http.MethodPost, "/api/v1/apps/consents/consent", nil, http.StatusCreated},
+		{http.MethodGet, "/api/v1/apps/consents/consent", nil, http.StatusOK},
+		{http.MethodDelete, "/api/v1/apps/consents/consent", nil, http.StatusNoContent},
 		{http.MethodGet, "/api/v1/kinds", nil, http.StatusOK},
 		{http.MethodGet, "/api/v1/me", nil, http.StatusOK},
 		{http.MethodPut, "/api/v1/apps/plain/members/group:Finance", object{"role": "viewer"}, http.StatusCreated},

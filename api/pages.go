@@ -1,12 +1,14 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 
 	"github.com/labstack/echo/v4"
 
 	"longhaul/api/web"
+	"longhaul/storage"
 )
 
 // pageRoutes serves the pages to people who are signed in, and what pages are made of to anyone.
@@ -27,15 +29,28 @@ func (s *Server) pageRoutes(g *echo.Group) {
 	g.GET("/apps/:app", s.appPage)
 	g.POST("/apps/:app", s.saveAppFromPage)
 	g.POST("/apps/:app/check", s.checkAppFromPage)
+	g.GET("/apps/:app/connection", s.connectionPage)
+	g.POST("/apps/:app/connection", s.connectFromPage)
+	g.GET("/apps/:app/disconnect", s.askDisconnect)
+	g.POST("/apps/:app/disconnect", s.disconnectFromPage)
 	g.GET("/apps/:app/delete", s.askDeleteApp)
 	g.POST("/apps/:app/delete", s.deleteAppFromPage)
+	g.GET("/apps/:app/members", s.membersPage)
+	g.POST("/apps/:app/members", s.saveMemberFromPage)
+	g.GET("/apps/:app/members/:member/remove", s.askRemoveMember)
+	g.POST("/apps/:app/members/:member/remove", s.removeMemberFromPage)
+	g.GET("/profile", s.profilePage)
+	g.POST("/profile/tokens", s.createTokenFromPage)
+	g.GET("/profile/tokens/:id/revoke", s.askRevokeToken)
+	g.POST("/profile/tokens/:id/revoke", s.revokeTokenFromPage)
+	g.POST("/profile/sessions/:id/end", s.endSessionFromPage)
+	g.POST("/profile/sessions/end-others", s.endOtherSessions)
+	g.GET("/people", s.peoplePage)
+	g.GET("/people/:id/forget", s.askForgetPerson)
+	g.POST("/people/:id/forget", s.forgetPersonFromPage)
+	g.GET("/audit", s.auditTrailPage)
+	g.GET("/audit/export", s.exportAuditFromPage)
 }
-
-// Nothing on a page is inline, and nothing comes from elsewhere.
-const (
-	pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
-		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 
 // html answers with a page, or a part of one.
 func (s *Server) html(c echo.Context, status int, v web.View) error {
@@ -44,21 +59,46 @@ func (s *Server) html(c echo.Context, status int, v web.View) error {
 		return err
 	}
 	h := c.Response().Header()
-	if h.Get("Content-Security-Policy") == "" {
-		h.Set("Content-Security-Policy", pagePolicy)
-	}
-	if h.Get("Referrer-Policy") == "" {
-		h.Set("Referrer-Policy", "same-origin")
-	}
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Content-Security-Policy", pagePolicy)
 	h.Set("Cache-Control", "no-store")
-	h.Set("Vary", "HX-Request")
+	h.Add("Vary", "HX-Request")
 	return c.HTMLBlob(status, body)
 }
 
-// frame is what the page shows around its content.
+// frame is what the page shows around its content: of the navigation, what is of use to the caller.
 func (s *Server) frame(c echo.Context, section string) web.Frame {
-	return web.Frame{User: requestOf(c.Request().Context()).caller.Name, Section: section, Version: s.Version}
+	caller := requestOf(c.Request().Context()).identity
+	if caller == nil { // refused before anyone was asked for
+		found, err := s.identify(c)
+		if err != nil {
+			return web.Frame{Version: s.Version}
+		}
+		caller = found
+	}
+	return web.Frame{
+		User: caller.person.Login, Section: section, Version: s.Version,
+		Start: caller.anywhere(storage.View | storage.Operate), Apps: caller.anywhere(storage.View),
+		People: caller.rules(), Audit: caller.anywhere(storage.View | storage.Manage),
+		Provider: s.providerHost(),
+	}
+}
+
+// may is what the caller may do with an app.
+func (r *request) may(app string) web.May {
+	rights := r.identity.rights(app)
+	return web.May{
+		Operate: rights.Has(storage.Operate), SeeData: rights.Has(storage.Data), Manage: rights.Has(storage.Manage),
+		Rule: r.identity.rules(),
+	}
+}
+
+// newcomer is the caller as somebody who has no app, with what they need to ask for one.
+func (s *Server) newcomer(ctx context.Context) *web.Newcomer {
+	caller := requestOf(ctx).identity
+	if caller.rules() || caller.anywhere(storage.View) {
+		return nil
+	}
+	return &web.Newcomer{Login: caller.person.Login, Groups: caller.person.Groups, Admins: s.Admins}
 }
 
 // partial reports whether a script asks for a part of the page, to put it into the one shown.
@@ -75,13 +115,15 @@ func (s *Server) question(c echo.Context, section string, q *web.Question) error
 	return s.html(c, http.StatusOK, web.QuestionPage(s.frame(c, section), q))
 }
 
-// signInPage shows where to type the token.
+// signInPage shows how to come in.
 func (s *Server) signInPage(c echo.Context, status int, problem string) error {
 	next := c.FormValue("next")
 	if localPath(next) != next {
 		next = ""
 	}
-	return s.html(c, status, web.SignInPage(web.Frame{}, &web.SignIn{Problem: problem, Next: next}))
+	return s.html(c, status, web.SignInPage(web.Frame{}, &web.SignIn{
+		Problem: problem, Next: next, Provider: s.providerHost(), Out: problem == "" && c.QueryParam("out") != "",
+	}))
 }
 
 // signInURL is where a person signs in who asked for a page.
@@ -98,9 +140,8 @@ func (s *Server) problemPage(c echo.Context, p *Problem) error {
 	if p.Status == http.StatusNotFound {
 		shown.Detail = "There is nothing at this address. It may have been deleted."
 	}
-	frame := s.frame(c, "")
-	if found, err := s.identify(c); err == nil {
-		frame.User = found.person.Login // addresses that do not exist are asked for before anyone is known
+	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusMisdirectedRequest {
+		return s.html(c, p.Status, web.ProblemPage(web.Frame{Version: s.Version}, shown)) // who asks is not looked at
 	}
-	return s.html(c, p.Status, web.ProblemPage(frame, shown))
+	return s.html(c, p.Status, web.ProblemPage(s.frame(c, ""), shown))
 }

@@ -19,7 +19,7 @@ import (
 // paramJob is the parameter that names a saved job; it is drawn as a list of those there are.
 const paramJob = "job"
 
-// startPage handles GET /start?app=&kind= and GET /start?from=, for whoever is signed in: the
+// startPage handles GET /start?app=&kind= and GET /start?from=, for operators: the
 // form for a task, empty or as an earlier task was started.
 func (s *Server) startPage(c echo.Context) error {
 	form, err := s.startForm(c)
@@ -118,7 +118,7 @@ func fillForm(form *web.StartForm, k *jobs.Kind, earlier *storage.Task) error {
 	return nil
 }
 
-// startJobs handles GET /start/jobs?app=&kind=&job=, for whoever is signed in: the field for the
+// startJobs handles GET /start/jobs?app=&kind=&job=, for operators: the field for the
 // saved job, with those that the application has, or with why it could not be asked.
 func (s *Server) startJobs(c echo.Context) error {
 	ctx := c.Request().Context()

@@ -56,7 +56,8 @@ func (s *Server) tasksPage(c echo.Context) error {
 // taskList loads the tasks that the request's filter selects.
 func (s *Server) taskList(c echo.Context) (*web.TaskList, error) {
 	ctx := c.Request().Context()
-	list := &web.TaskList{Now: time.Now(), Filter: web.Filter{
+	caller := requestOf(ctx).identity
+	list := &web.TaskList{Now: time.Now(), MayStart: caller.anywhere(storage.View | storage.Operate), MayAdd: caller.rules(), Newcomer: s.newcomer(ctx), Filter: web.Filter{
 		App: c.QueryParam("app"), Kind: c.QueryParam("kind"), State: c.QueryParam("state"),
 		Name: strings.TrimSpace(c.QueryParam("name")), Cursor: c.QueryParam("cursor"),
 	}}
@@ -127,11 +128,11 @@ func (s *Server) taskOnPage(t *storage.Task) web.Task {
 // taskPage handles GET /tasks/{id}, for the members of its app.
 func (s *Server) taskPage(c echo.Context) error {
 	r := requestOf(c.Request().Context())
-	view := &web.TaskView{Task: s.taskOnPage(r.shown(&r.snap.Task)), Now: time.Now()}
+	view := &web.TaskView{Task: s.taskOnPage(r.shown(&r.snap.Task)), Now: time.Now(), May: r.may(r.snap.Task.App)}
 	if partial(c) {
 		return s.html(c, http.StatusOK, web.TaskState(view))
 	}
-	if !r.seesData(r.snap.Task.App) {
+	if !view.May.SeeData {
 		return s.html(c, http.StatusOK, web.TaskPage(s.frame(c, "tasks"), view))
 	}
 	after := max(0, r.snap.Task.LogSize-pageLog)

@@ -81,8 +81,10 @@ func signInAndOut(s *site) {
 	s.keys(kb.Enter)
 	s.untilAt("/apps?x=1") // where the person wanted to go
 	s.untilSays(".who", "Signed in as admin")
+	s.click(".who summary")
 	s.click(".who button")
-	s.untilAt("/sign-in")
+	s.untilAt("/sign-in?out=1")
+	s.untilSays("main", "You are signed out.")
 	s.visit("/")
 	s.untilAt("/sign-in")
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/labstack/echo/v4"
@@ -17,8 +19,9 @@ import (
 )
 
 const (
-	// flowCookie holds what a browser must bring back from the provider, sealed.
-	flowCookie = "longhaul-sign-in"
+	// flowSuffix ends the name of the cookie with what a browser must bring back from the provider,
+	// sealed.
+	flowSuffix = "-sign-in"
 	// flowFor is how long a person may take at the provider.
 	flowFor = 15 * time.Minute
 	// flowSeal is what that cookie's content is bound to.
@@ -99,7 +102,7 @@ func (s *Server) startSignIn(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	c.SetCookie(s.cookie(c, flowCookie, encodeSealed(s.Engine.Sealer.Seal(flowSeal, plain)), time.Now().Add(flowFor)))
+	c.SetCookie(s.cookie(c, s.cookieName(c)+flowSuffix, encodeSealed(s.Engine.Sealer.Seal(flowSeal, plain)), time.Now().Add(flowFor)))
 	c.Response().Header().Set("Cache-Control", "no-store")
 	return c.Redirect(http.StatusSeeOther, address)
 }
@@ -120,22 +123,40 @@ func (s *Server) finishSignIn(c echo.Context) error {
 	if err != nil {
 		return s.signInFailed(c, err)
 	}
-	saved, err := storage.SavePerson(ctx, s.db.Pool, s.callers.personOf(who))
+	saved, err := s.savePerson(ctx, s.callers.personOf(who))
 	if err != nil {
 		return s.signInFailed(c, loginTaken(err))
 	}
-	s.Engine.AccessChanged() // groups may have changed
 	return s.startSession(c, &saved, who.SID, s.Engine.Sealer.Seal(idTokenKey, []byte(who.IDToken)), begun.Next)
+}
+
+// savePerson stores who signed in. Somebody whom the provider has renamed keeps their memberships,
+// and the old login none.
+func (s *Server) savePerson(ctx context.Context, p *storage.Person) (saved storage.Person, err error) {
+	err = s.db.InTx(ctx, func(tx pgx.Tx) error {
+		var was string
+		if saved, was, err = storage.SavePerson(ctx, tx, p); err != nil || was == saved.Login {
+			return err
+		}
+		line := requestOf(ctx).caller.Audit("person.rename", "", saved.ID.String())
+		line.Actor, line.Detail = saved.Login, "was "+was
+		return storage.InsertAudit(ctx, tx, line)
+	})
+	if err == nil {
+		s.Engine.AccessChanged() // groups may have changed too
+	}
+	return saved, err
 }
 
 // takeFlow reads what the browser was given when it left for the provider, and takes it back: it
 // serves once.
 func (s *Server) takeFlow(c echo.Context) (*flow, error) {
-	cookie, err := c.Cookie(flowCookie)
+	name := s.cookieName(c) + flowSuffix
+	cookie, err := c.Cookie(name)
 	if err != nil {
 		return nil, errFlowLost
 	}
-	c.SetCookie(s.cookie(c, flowCookie, "", time.Unix(1, 0)))
+	c.SetCookie(s.cookie(c, name, "", time.Unix(1, 0)))
 	sealed, err := decodeSealed(cookie.Value)
 	if err != nil {
 		return nil, errFlowLost
@@ -173,6 +194,7 @@ func (s *Server) signInFailed(c echo.Context, err error) error {
 	switch {
 	case errors.As(err, &refusal):
 		s.note(c, "sign-in.refuse", "", "", refusal.Code)
+		s.Logger.WarnContext(c.Request().Context(), "a sign-in was refused", "code", refusal.Code, "error", refusal)
 		return s.signInPage(c, http.StatusForbidden, refusal.Message)
 	case errors.Is(err, sso.ErrUnavailable):
 		s.Logger.WarnContext(c.Request().Context(), "the sign-in provider does not answer", "error", err)
@@ -210,7 +232,7 @@ func (s *Server) signOut(c echo.Context) error {
 		}
 	}
 	c.SetCookie(s.cookie(c, s.cookieName(c), "", time.Unix(1, 0)))
-	return c.Redirect(http.StatusSeeOther, next)
+	return leave(c, next)
 }
 
 // logoutURL is where the provider ends its own session, or the page here when it has no such place.
@@ -234,6 +256,9 @@ func (s *Server) providerLogout(c echo.Context) error {
 	}
 	ctx := c.Request().Context()
 	word, err := s.Provider.LogoutToken(ctx, c.FormValue("logout_token"))
+	if errors.Is(err, sso.ErrUnavailable) {
+		return err // its keys cannot be read now; it may try again
+	}
 	if err != nil {
 		s.note(c, "sign-out.refuse", "", "", "logout token")
 		return c.JSON(http.StatusBadRequest, map[string]string{"error": "invalid_request"})
@@ -266,7 +291,7 @@ func (c *callers) personOf(p *sso.Person) *storage.Person {
 func localPath(next string) string {
 	u, err := url.Parse(next)
 	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(next, "/") ||
-		strings.HasPrefix(next, "//") || strings.Contains(next, `\`) {
+		strings.HasPrefix(next, "//") || strings.Contains(next, `\`) || strings.ContainsFunc(next, unicode.IsControl) {
 		return "/"
 	}
 	return next

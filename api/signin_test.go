@@ -7,8 +7,10 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"longhaul/api/sso"
 	"longhaul/api/sso/ssotest"
@@ -309,7 +311,7 @@ func TestProviderLogout(t *testing.T) {
 	s.register(p)
 	b := s.visitor()
 	b.signIn(ssotest.Jo(), "/")
-	away := b.ask(http.MethodPost, "/sign-out", url.Values{"everywhere": {"1"}}).want(http.StatusSeeOther).header.Get("Location")
+	_, away, _ := strings.Cut(b.ask(http.MethodPost, "/sign-out", url.Values{"everywhere": {"1"}}).want(http.StatusOK).header.Get("Refresh"), "url=")
 	if !strings.HasPrefix(away, p.Issuer) {
 		t.Fatalf("signing out everywhere leads to %q", away)
 	}
@@ -339,6 +341,33 @@ func TestLoginOfAnother(t *testing.T) {
 		t.Errorf("the page does not say why: %s", a.body)
 	}
 	b.me().want(http.StatusUnauthorized)
+}
+
+// Somebody whom the provider renames keeps what they may do, and the next with the old login gets
+// nothing of it.
+func TestRenamedPerson(t *testing.T) {
+	t.Parallel()
+	p := ssotest.Zitadel(t)
+	s := newServer(t, withProvider(t, p))
+	s.register(p)
+	s.member("plain", "person", "jo@example.com", "operator", true)
+	b := s.visitor()
+	b.signIn(ssotest.Jo(), "/")
+	renamed := ssotest.Jo()
+	renamed.Email = "jo.married@example.com"
+	p.Put(t, renamed)
+	b = s.visitor()
+	b.signIn(renamed, "/")
+	b.ask(http.MethodGet, "/api/v1/apps/plain", nil).want(http.StatusOK)
+	heir := ssotest.Jo()
+	heir.Login = "other.jo@example.com"
+	p.Put(t, heir)
+	b = s.visitor()
+	b.signIn(heir, "/")
+	b.ask(http.MethodGet, "/api/v1/apps/plain", nil).want(http.StatusNotFound)
+	if s.count(`SELECT count(*) FROM audit WHERE action = 'person.rename' AND detail = 'was jo@example.com'`) != 1 {
+		t.Error("the new name is not in the audit trail")
+	}
 }
 
 // Who is not of the company does not come in.
@@ -424,4 +453,42 @@ func TestTokenShape(t *testing.T) {
 	for _, wrong := range []string{token + "A", token[:len(token)-1], strings.ToUpper(token), "lh_", "lh_" + strings.Repeat("A", 48)} {
 		s.get("/api/v1/me", "Authorization", "Bearer "+wrong).problem(http.StatusUnauthorized)
 	}
+}
+
+// A token whose owner has not signed in for long rests, says so, and works again after they do.
+func TestTokensRest(t *testing.T) {
+	t.Parallel()
+	const issuer = "https://login.example.com"
+	s := newServer(t, func(c *config) {
+		provider, err := sso.New(sso.Config{Issuer: issuer, ClientID: "longhaul"})
+		must(t, err)
+		c.idle, c.api.Provider, c.api.Issuer, c.api.TokensFor = true, provider, issuer, time.Hour
+	})
+	p, err := storage.MeetPerson(t.Context(), s.pool, &storage.Person{Issuer: issuer, Subject: "jo", Login: "jo@example.com"}, true)
+	must(t, err)
+	bearer := "Bearer " + s.tokenOf(p.ID, storage.AllRights)
+	s.get("/api/v1/me", "Authorization", bearer).want(http.StatusOK)
+	s.exec(`UPDATE people SET signed_in_at = now() - interval '2 hours' WHERE id = $1`, p.ID)
+	s.engine.AccessChanged()
+	if problem := s.get("/api/v1/me", "Authorization", bearer).problem(http.StatusUnauthorized); !strings.Contains(problem.Detail, "rests") {
+		t.Errorf("the refusal does not say why: %s", problem.Detail)
+	}
+	s.exec(`UPDATE people SET signed_in_at = now() WHERE id = $1`, p.ID)
+	s.engine.AccessChanged()
+	s.get("/api/v1/me", "Authorization", bearer).want(http.StatusOK)
+	// Somebody of another provider is a stranger, whatever tokens are left of them.
+	s.get("/api/v1/me", "Authorization", "Bearer "+s.person("local@example.com").token).problem(http.StatusUnauthorized)
+}
+
+// People end their own sessions, and instance admins everybody's.
+func TestEndSessionsOfOthers(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, idle)
+	jo := s.person("jo@example.com")
+	cookie := "longhaul=" + s.sessionOf(jo.id)
+	s.get("/api/v1/me", "Authorization", "", "Cookie", cookie).want(http.StatusOK)
+	s.do(http.MethodDelete, "/api/v1/sessions/"+s.sessionRow().String(), nil, "Authorization", "", "Cookie", cookie).problem(http.StatusNotFound)
+	s.get("/api/v1/sessions?all=true", "Authorization", "", "Cookie", cookie).problem(http.StatusForbidden)
+	s.do(http.MethodDelete, "/api/v1/sessions/"+one[uuid.UUID](s, `SELECT id FROM sessions WHERE person_id = $1`, jo.id).String(), nil).want(http.StatusNoContent)
+	s.get("/api/v1/me", "Authorization", "", "Cookie", cookie).problem(http.StatusUnauthorized)
 }

@@ -25,8 +25,6 @@ const (
 	tokenPrefix   = "lh_"
 	tokenBytes    = 32
 	tokenHintSize = 8
-	// tokenNever is the longest life of a token, in days; it can be left out for one without end.
-	maxTokenDays = 3650
 )
 
 // newToken makes an API token.

@@ -28,6 +28,7 @@ var figures = []figure{
 	{"idle", measureIdle},
 	{"drain", measureDrain},
 	{"get", measureGet},
+	{"access", measureAccess},
 	{"upload", measureUpload},
 	{"extract", measureExtract},
 	{"memory", measureMemory},

@@ -49,7 +49,8 @@ func (b *bench) serve(ctx context.Context, name string) (*server, error) {
 	s := &server{dir: filepath.Join(b.dir, name), http: &http.Client{Timeout: time.Minute}}
 	s.cmd = command(ctx, b.longhaul, "serve")
 	s.cmd.Env = append(os.Environ(), "LONGHAUL_DATA="+s.dir, "LONGHAUL_ADDR=127.0.0.1:0", "LONGHAUL_TEST_KINDS=1",
-		"LONGHAUL_DATABASE_URL=", "LONGHAUL_STORAGE_URL=", "LONGHAUL_LOG_LEVEL=info")
+		"LONGHAUL_DATABASE_URL=", "LONGHAUL_STORAGE_URL=", "LONGHAUL_LOG_LEVEL=info",
+		"LONGHAUL_RATE_LIMIT=0", "LONGHAUL_ADDRESS_RATE_LIMIT=0", "LONGHAUL_MAX_WAITING=0")
 	log, err := os.OpenFile(b.logFile(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err

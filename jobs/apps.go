@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -28,16 +27,6 @@ type AppSettings struct {
 	MaintenanceZone    *string
 }
 
-// Credentials sign in to an app. They are sealed as soon as they are taken.
-type Credentials struct {
-	Type     string `json:"type"` // basic or none
-	Username string `json:"username,omitempty"`
-	Password string `json:"password,omitempty"`
-}
-
-// String keeps credentials out of logs.
-func (Credentials) String() string { return "[credentials]" }
-
 // RemoteError says in words why an application could not be asked.
 type RemoteError struct {
 	Message string
@@ -51,31 +40,57 @@ func (e *RemoteError) Unwrap() error { return e.Err }
 
 // CreateApp stores a new app. The error is an Invalid, or storage.ErrConflict when the name is taken.
 func (e *Engine) CreateApp(ctx context.Context, name string, set AppSettings, by Caller) (*storage.App, error) {
-	app := &storage.App{Name: name, AuthType: "none"}
-	if err := e.fill(app, set); err != nil {
+	d := &appDraft{app: storage.App{Name: name, AuthType: authNone}}
+	if err := e.fill(d, set); err != nil {
 		return nil, err
 	}
-	return e.saveApp(ctx, app, by, "app.create", storage.InsertApp)
+	return e.saveApp(ctx, d, by, "app.create", storage.InsertApp)
 }
 
 // ReplaceApp changes an app's connection and limits. Credentials that are not given stay, unless
 // the address changes: they would be sent to a place they were not meant for.
 func (e *Engine) ReplaceApp(ctx context.Context, name string, set AppSettings, by Caller) (*storage.App, error) {
-	app, err := e.db.For(by.Reach).App(ctx, name)
+	d, err := e.draftOf(ctx, name, by)
 	if err != nil {
 		return nil, err
 	}
-	if set.Auth == nil && app.AuthType != "none" && app.URL != epm.ServiceURL(set.URL) {
+	if set.Auth == nil && d.app.AuthType != authNone && d.app.URL != epm.ServiceURL(set.URL) {
 		return nil, invalid("body.auth", "the address changed; give the credentials again")
 	}
-	if err := e.fill(&app, set); err != nil {
+	if err := e.fill(d, set); err != nil {
 		return nil, err
 	}
-	saved, err := e.saveApp(ctx, &app, by, "app.update", e.updateApp)
+	saved, err := e.saveApp(ctx, d, by, "app.update", e.updateApp)
 	if err == nil {
 		e.wakes.Due()
 	}
 	return saved, err
+}
+
+// draftOf is an app as it is, to be changed.
+func (e *Engine) draftOf(ctx context.Context, name string, by Caller) (*appDraft, error) {
+	app, err := e.db.For(by.Reach).App(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	d := &appDraft{app: app}
+	if app.AuthType != authOAuth {
+		return d, nil
+	}
+	d.before.url = app.URL
+	connection, err := e.db.Connection(ctx, name)
+	if errors.Is(err, storage.ErrNotFound) {
+		return d, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.before.connection = &connection
+	// What cannot be opened is not carried over: it must be given again.
+	if opened, err := e.openSecrets(&app); err == nil {
+		d.before.secrets = opened
+	}
+	return d, nil
 }
 
 // updateApp writes an app and wakes the tasks that wait by its old limits.
@@ -95,22 +110,40 @@ func (e *Engine) updateApp(ctx context.Context, tx pgx.Tx, r storage.Reach, app 
 	return nil
 }
 
-// saveApp writes an app with its audit line.
-func (e *Engine) saveApp(ctx context.Context, app *storage.App, by Caller, action string,
+// saveApp writes an app with its connection and its audit line.
+func (e *Engine) saveApp(ctx context.Context, d *appDraft, by Caller, action string,
 	write func(context.Context, pgx.Tx, storage.Reach, *storage.App) error,
 ) (*storage.App, error) {
+	name := d.app.Name
 	err := e.db.InTx(ctx, func(tx pgx.Tx) error {
-		if err := write(ctx, tx, by.Reach, app); err != nil {
+		if err := write(ctx, tx, by.Reach, &d.app); err != nil {
 			return err
 		}
-		return storage.InsertAudit(ctx, tx, by.Audit(action, app.Name, app.Name))
+		if err := d.saveConnection(ctx, tx, by); err != nil {
+			return err
+		}
+		return storage.InsertAudit(ctx, tx, by.Audit(action, name, name))
 	})
 	if err != nil {
 		return nil, err
 	}
 	e.AccessChanged()
-	saved, err := e.db.App(ctx, app.Name)
+	saved, err := e.db.App(ctx, name)
 	return &saved, err
+}
+
+// saveConnection writes how the app signs in by OAuth 2, where that is another than before.
+func (d *appDraft) saveConnection(ctx context.Context, tx pgx.Tx, by Caller) error {
+	switch d.connection {
+	case nil:
+		return storage.DeleteConnection(ctx, tx, d.app.Name)
+	case d.before.connection:
+		return nil
+	}
+	if d.connection.RefreshSealed != nil && !d.keep {
+		d.connection.ConnectedBy = &by.Name
+	}
+	return storage.SaveConnection(ctx, tx, d.connection, d.keep)
 }
 
 // DeleteApp removes an app without tasks. storage.ErrConflict while it has some.
@@ -128,35 +161,24 @@ func (e *Engine) DeleteApp(ctx context.Context, name string, by Caller) error {
 }
 
 // fill puts checked settings into an app.
-func (e *Engine) fill(app *storage.App, set AppSettings) error {
+func (e *Engine) fill(d *appDraft, set AppSettings) error {
 	if set.MaintenanceZone != nil {
 		if _, err := time.LoadLocation(*set.MaintenanceZone); err != nil || *set.MaintenanceZone == "" {
 			return invalid("body.maintenance.time_zone", "%q is not a time zone; write it like Europe/Berlin or UTC", *set.MaintenanceZone)
 		}
 	}
+	app := &d.app
 	app.Product, app.MaxRunning = set.Product, set.MaxRunning
 	app.MaintenanceStart, app.MaintenanceMinutes, app.MaintenanceZone = set.MaintenanceStart, set.MaintenanceMinutes, set.MaintenanceZone
 	app.URL, app.Application = epm.ServiceURL(set.URL), set.Application
 	if set.Product == "none" {
-		app.URL, app.Application, app.AuthType, app.AuthSealed = "", "", "none", nil
+		app.URL, app.Application, app.AuthType, app.AuthSealed = "", "", authNone, nil
 		return nil
 	}
 	if err := checkAddress(app); err != nil {
 		return err
 	}
-	if set.Auth == nil {
-		return nil
-	}
-	app.AuthType, app.AuthSealed = set.Auth.Type, nil
-	if set.Auth.Type == "none" {
-		return nil
-	}
-	if set.Auth.Username == "" || set.Auth.Password == "" {
-		return invalid("body.auth", "give the user name and the password")
-	}
-	plain, err := json.Marshal(set.Auth) //nolint:gosec // G117: sealed in the next line
-	app.AuthSealed = e.Sealer.Seal(sealID(app.Name), plain)
-	return err
+	return e.fillAuth(d, set.Auth)
 }
 
 // checkAddress holds an app's address against what its client takes.
@@ -171,36 +193,6 @@ func checkAddress(app *storage.App) error {
 		return invalid("body.url", "%v", err)
 	}
 	return nil
-}
-
-// sealID is what an app's sealed credentials are bound to.
-func sealID(app string) string { return "app/" + app }
-
-func (e *Engine) openAuth(app *storage.App) (*Credentials, error) {
-	plain, err := e.Sealer.Open(sealID(app.Name), app.AuthSealed)
-	if err != nil {
-		return nil, err
-	}
-	var credentials Credentials
-	err = json.Unmarshal(plain, &credentials)
-	return &credentials, err
-}
-
-// connect makes a client for an app.
-func (e *Engine) connect(app *storage.App) (*epm.Client, error) {
-	config := oracle.Config{URL: app.URL, Transport: e.transport, Logger: e.logger.With("app", app.Name)}
-	if app.AuthType == "basic" {
-		credentials, err := e.openAuth(app)
-		if err != nil {
-			return nil, err
-		}
-		config.Auth = oracle.Basic(credentials.Username, credentials.Password)
-	}
-	client, err := oracle.New(config)
-	if err != nil {
-		return nil, fmt.Errorf("connect to app %s: %w", app.Name, err)
-	}
-	return epm.New(client, app.Application, epm.Options{}), nil
 }
 
 // Found is what signing in to an app came to.
@@ -223,15 +215,19 @@ func (e *Engine) CheckApp(ctx context.Context, name string, by Caller) (*Found, 
 	if err != nil {
 		return &Found{Message: err.Error()}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	// Whoever checks has mostly just put something right: the identity domain is asked at once.
+	if err := e.db.EndRest(ctx, name); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	version, err := client.Version(ctx)
 	if err != nil {
-		return &Found{Message: remoteWords(err)}, nil
+		return &Found{Message: remoteWords(&app, err)}, nil
 	}
 	applications, err := client.Applications(ctx)
 	if err != nil {
-		return &Found{Message: remoteWords(err), Version: version.Build}, nil
+		return &Found{Message: remoteWords(&app, err), Version: version.Build}, nil
 	}
 	names := make([]string, 0, len(applications))
 	for _, a := range applications {
@@ -268,7 +264,7 @@ func (e *Engine) Definitions(ctx context.Context, app, kindName string, by Calle
 	defer cancel()
 	definitions, err := client.JobDefinitions(ctx, kind.JobType)
 	if err != nil {
-		return nil, &RemoteError{Message: remoteWords(err), Err: err}
+		return nil, &RemoteError{Message: remoteWords(&record, err), Err: err}
 	}
 	names := make([]string, 0, len(definitions))
 	for _, d := range definitions {
@@ -280,13 +276,20 @@ func (e *Engine) Definitions(ctx context.Context, app, kindName string, by Calle
 }
 
 // remoteWords says what an application's error means and what to do about it.
-func remoteWords(err error) string {
+func remoteWords(app *storage.App, err error) string {
+	if lost, ok := errors.AsType[*ConnectionError](err); ok {
+		return lost.Message
+	}
 	var remote *oracle.Error
 	if !errors.As(err, &remote) {
 		return err.Error()
 	}
 	switch remote.Kind {
 	case oracle.KindUnauthorized:
+		if app.AuthType == authOAuth {
+			return "The application does not accept the access token. Check that the scope is this environment's, that the person of " +
+				"the token has a role in it, and that the environment is on OCI: the classic platform takes no tokens."
+		}
 		return "The application refuses the user name or password. Users with multi-factor sign-in cannot use basic authentication; " +
 			"on older environments the name is identitydomain.username."
 	case oracle.KindForbidden:

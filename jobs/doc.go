@@ -34,6 +34,16 @@
 // after it (Step.Starts). A worker that finds an intent without an id knows that a start may have
 // happened and that it cannot know: such a task ends as failed with outcome_unknown.
 //
+// # Tokens
+//
+// An app that signs in by OAuth 2 holds a refresh token, which can be used once. Whoever needs a new
+// access token writes in the connection's row that it is about to ask, in a commit of its own, asks
+// once, and commits the new refresh token before the access token is used: of all tasks in all
+// processes one asks, and the others wait for what it writes. No transaction is open meanwhile. A
+// process that dies in between leaves word that the token may be spent; the next one tries it, and
+// where it was, a person must connect the app again. Tokens are renewed after 24 to 30 hours although
+// nobody needs them, since a domain keeps them for seven days.
+//
 // # Ends
 //
 // What a task comes to (a verdict) is stored before cleaning up: the step named tidy removes what

@@ -177,6 +177,9 @@ func (e *Engine) stillReading(r *Run) time.Duration {
 // refusesAll reports whether the application takes nothing from this user: asking again in a
 // moment is of no use.
 func refusesAll(err error) bool {
+	if lost, ok := errors.AsType[*ConnectionError](err); ok {
+		return !lost.Passing
+	}
 	kind := oracle.KindOf(err)
 	return kind == oracle.KindUnauthorized || kind == oracle.KindForbidden
 }

@@ -68,7 +68,9 @@ type Engine struct {
 	changes       atomic.Int64                        // counts changes of access and of apps
 	apps          *expirable.LRU[string, storage.App] // see app
 
-	transport http.RoundTripper
+	transport       http.RoundTripper
+	refreshFailures atomic.Int64
+	asks            sync.RWMutex // held for reading while a token is asked for
 }
 
 // stepArgs are the arguments of a River job: which task to look at. What is to be done is in
@@ -204,6 +206,7 @@ func (e *Engine) Run(ctx context.Context, grace time.Duration, ready func()) err
 	var helpers sync.WaitGroup
 	helpers.Go(func() { e.watch.Run(background) })
 	helpers.Go(func() { e.sealAudit(background) })
+	helpers.Go(func() { e.keepConnected(background) })
 	helpers.Go(func() {
 		e.wakes.Run(background, func() {
 			select {
@@ -212,7 +215,7 @@ func (e *Engine) Run(ctx context.Context, grace time.Duration, ready func()) err
 			}
 		})
 	})
-	defer func() { stop(); helpers.Wait() }()
+	defer func() { stop(); helpers.Wait(); e.finishAsks() }()
 	select {
 	case <-alive:
 	case <-ctx.Done():

@@ -258,7 +258,10 @@ func (e *Engine) sweepKeys(ctx context.Context) (count, bytes int64, err error) 
 }
 
 func (e *Engine) sweepSessions(ctx context.Context) (count, bytes int64, err error) {
-	count, err = e.db.ExpiredSessions(ctx, 1000)
+	if count, err = e.db.ExpiredSessions(ctx, 1000); err != nil {
+		return count, 0, err
+	}
+	_, err = e.db.OldLogoutTokens(ctx, 1000)
 	return count, 0, err
 }
 

@@ -308,6 +308,9 @@ func mayHaveStarted(err error) bool {
 // retry repeats a failed step after a while, or gives the task up.
 func (e *Engine) retry(ctx context.Context, job *river.Job[stepArgs], r *Run, err error) error {
 	r.Task.Tries++
+	if lost, ok := errors.AsType[*ConnectionError](err); ok {
+		return e.unconnected(ctx, job, r, lost)
+	}
 	tries := r.Task.Tries
 	pause := backoff(tries)
 	var remote *oracle.Error
@@ -321,7 +324,7 @@ func (e *Engine) retry(ctx context.Context, job *river.Job[stepArgs], r *Run, er
 			tries+1, pause.Round(time.Second))
 	case known && remote.Kind == oracle.KindUnauthorized && tries >= 3:
 		return e.end(ctx, job, r, failureOf(&Failure{
-			Code: CodeUnauthorized, Message: "The application refuses the user name or password",
+			Code: CodeUnauthorized, Message: "The application refuses " + e.signsInWith(ctx, r),
 			Detail: "Correct the connection of the app " + r.Task.App + ", check it, and start the task again.",
 		}))
 	case known && (remote.Kind == oracle.KindRefused || remote.Kind == oracle.KindForbidden):

@@ -110,7 +110,7 @@ func withoutCredentials(req *http.Request, text string) string {
 	_, password, _ := req.BasicAuth()
 	for _, secret := range []string{credential, password} {
 		if len(secret) >= shortest {
-			text = strings.ReplaceAll(text, secret, "***")
+			text = strings.ReplaceAll(text, secret, "…")
 		}
 	}
 	return text

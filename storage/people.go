@@ -31,10 +31,28 @@ type Person struct {
 
 const personColumns = `p.id, p.issuer, p.subject, p.login, p.name, p.email, p.groups, p.created_at, p.signed_in_at`
 
-// SavePerson stores who signed in, as the provider now describes them, and returns the row.
-// ErrConflict when another person of this issuer has the login: it would bring them that one's
-// memberships.
-func SavePerson(ctx context.Context, q Querier, p *Person) (Person, error) {
+// SavePerson stores who signed in, as the provider now describes them, and returns the row, and the
+// login they had before, or have. Their memberships follow a new login. ErrConflict when another
+// person of this issuer has the login: it would bring them that one's memberships.
+func SavePerson(ctx context.Context, tx pgx.Tx, p *Person) (saved Person, was string, err error) {
+	err = tx.QueryRow(ctx, `SELECT login FROM people WHERE issuer = $1 AND subject = $2 FOR UPDATE`, p.Issuer, p.Subject).Scan(&was)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return Person{}, "", err
+	}
+	if saved, err = upsertPerson(ctx, tx, p); err != nil || was == "" || was == saved.Login {
+		return saved, saved.Login, err
+	}
+	_, err = tx.Exec(ctx, `
+		UPDATE members m SET member = $2, changed_at = now()
+		WHERE m.kind = 'person' AND m.member = $1
+			AND NOT EXISTS (SELECT FROM members o WHERE o.app = m.app AND o.kind = 'person' AND o.member = $2)`, was, saved.Login)
+	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM members WHERE kind = 'person' AND member = $1`, was)
+	}
+	return saved, was, err
+}
+
+func upsertPerson(ctx context.Context, q Querier, p *Person) (Person, error) {
 	rows, err := q.Query(ctx, `
 		INSERT INTO people AS p (issuer, subject, login, name, email, groups)
 		VALUES ($1, $2, $3, $4, $5, $6)
@@ -64,7 +82,7 @@ func MeetPerson(ctx context.Context, q Querier, p *Person, groupsKnown bool) (Pe
 	}
 	met, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Person])
 	if errors.Is(err, pgx.ErrNoRows) {
-		return SavePerson(ctx, q, p)
+		return upsertPerson(ctx, q, p)
 	}
 	return met, err
 }

@@ -15,6 +15,9 @@ import (
 // when the key is replaced.
 var sealedColumns = []sealedColumn{
 	{table: "apps", key: "name", sealed: "auth_sealed", id: "app/"},
+	{table: "app_connections", key: "app", sealed: "access_sealed", id: "access-token/"},
+	{table: "app_connections", key: "app", sealed: "refresh_sealed", id: "refresh-token/"},
+	{table: "app_consents", key: "app", sealed: "device_sealed", id: "device-code/"},
 	{table: "secrets", key: "name", sealed: "sealed", id: "secret/"},
 }
 

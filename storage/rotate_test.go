@@ -54,16 +54,16 @@ func TestCheckKey(t *testing.T) {
 	t.Parallel()
 	pool, _ := storagetest.DB(t)
 	one, two := newSealer(t, keyOne), newSealer(t, keyTwo)
-	if any, err := storage.AnySealed(t.Context(), pool); err != nil || any {
-		t.Errorf("a new database: sealed %v, %v", any, err)
+	if found, err := storage.AnySealed(t.Context(), pool); err != nil || found {
+		t.Errorf("a new database: sealed %v, %v", found, err)
 	}
 	for range 2 {
 		if err := storage.CheckKey(t.Context(), pool, one); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if any, err := storage.AnySealed(t.Context(), pool); err != nil || !any {
-		t.Errorf("after the first start: sealed %v, %v", any, err)
+	if found, err := storage.AnySealed(t.Context(), pool); err != nil || !found {
+		t.Errorf("after the first start: sealed %v, %v", found, err)
 	}
 	err := storage.CheckKey(t.Context(), pool, two)
 	if _, wrong := errors.AsType[*storage.WrongKeyError](err); !wrong {

@@ -26,7 +26,7 @@ type Token struct {
 	UsedAddress *string
 }
 
-const tokenColumns = `t.id, t.person_id, t.name, t.sha256, t.hint, t.scopes, t.apps, t.created_at, t.expires_at, t.used_at, t.used_address`
+const tokenColumns = `t.id, t.person_id, t.name, t.sha256, t.hint, t.scopes, t.apps, t.created_at, t.expires_at, t.used_at, t.used_address` //nolint:gosec // G101: names of columns
 
 // InsertToken stores a new token.
 func InsertToken(ctx context.Context, tx pgx.Tx, t *Token) error {

@@ -131,3 +131,29 @@ func FuzzClaims(f *testing.F) {
 		_, _ = p.checkTimes(c), checkTenant("idcs-1", c)
 	})
 }
+
+// An account is of the allowed domains by all that it names, and at Google by who holds it.
+func TestDomains(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		issuer string
+		who    Person
+		ok     bool
+	}{
+		{"https://login.example.com", Person{Login: "jo@chosen.example", Email: "jo@example.com"}, false},
+		{"https://login.example.com", Person{Login: "jo@example.com", Email: "jo@chosen.example"}, false},
+		{"https://login.example.com", Person{Login: "jo@example.com"}, true},
+		{"https://login.example.com", Person{Login: "jo", Email: "jo@example.com"}, true},
+		{"https://login.example.com", Person{Login: "jo"}, false},
+		{"https://accounts.google.com", Person{Login: "jo@example.com", Email: "jo@example.com"}, false},
+		{"https://accounts.google.com", Person{Email: "jo@example.com", HostedDomain: "example.com"}, true},
+	} {
+		p, err := New(Config{Issuer: test.issuer, ClientID: "longhaul", AllowedDomains: []string{"example.com"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok := p.domainsAllowed(p.domains(&test.who)); ok != test.ok {
+			t.Errorf("%s, %+v: %t", test.issuer, test.who, ok)
+		}
+	}
+}

@@ -47,8 +47,10 @@ type Config struct {
 	LoginClaim string
 	// GroupsClaim is the claim with a person's groups; default "groups".
 	GroupsClaim string
-	// AllowedDomains are the domains of the logins let in; where a login has none,
-	// the verified e-mail address is asked. Subdomains are others. Empty: all.
+	// AllowedDomains are the domains of the accounts let in: those of the e-mail
+	// address, unless the provider says that it is not verified, and of the login;
+	// at Google that of the Workspace (the claim hd). Subdomains are others. Empty:
+	// all.
 	AllowedDomains []string
 	// AllowedGroups are the groups of which a person must have one, letter by
 	// letter. Empty: nobody needs one.

@@ -201,7 +201,7 @@ func (p *Provider) resolveEndpoints(m *metadata) error {
 		if u.Scheme != "https" && (u.Scheme != "http" || p.base.Scheme != "http" || !loopback(u.Hostname())) {
 			return fmt.Errorf("the %s %s is not https", e.name, u.Redacted())
 		}
-		if e.address == &m.JWKSURL && m.issuer == OracleIssuer && !sameHost(u, p.base) {
+		if e.address == &m.JWKSURL && p.oracle(m.issuer) && !sameHost(u, p.base) {
 			return fmt.Errorf("the jwks_uri is at %s, not at our identity domain", u.Host)
 		}
 		*e.address = u.String()

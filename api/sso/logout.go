@@ -86,7 +86,7 @@ func (p *Provider) LogoutToken(ctx context.Context, raw string) (*Logout, error)
 		last = token.Expiry
 	}
 	return &Logout{
-		Issuer: token.Issuer, Subject: subject(m, c), SID: token.SessionID,
+		Issuer: token.Issuer, Subject: p.subject(m, c), SID: token.SessionID,
 		ID: token.TokenID, ExpiresAt: last.Add(Leeway),
 	}, nil
 }

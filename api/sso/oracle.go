@@ -23,6 +23,12 @@ func identityDomain(host string) bool {
 	return strings.HasSuffix(strings.ToLower(host), ".identity.oraclecloud.com")
 }
 
+// oracle reports whether the provider is an Oracle identity domain: by its address, or by the
+// issuer that most name. A domain can be given another issuer (Security → OAuth).
+func (p *Provider) oracle(issuer string) bool {
+	return issuer == OracleIssuer || identityDomain(p.base.Hostname())
+}
+
 var tenantLabel = regexp.MustCompile(`^idcs-[0-9a-f]+$`)
 
 // tenant is the domain's id where its address shows it, as in

@@ -31,16 +31,19 @@ type Person struct {
 	// IDToken is for [Provider.LogoutURL]; empty for a person of an access token.
 	// Keep it like a secret: it holds all of the above.
 	IDToken string
+	// HostedDomain is the claim hd: the Google Workspace that the account belongs to.
+	HostedDomain string
 }
 
 // person reads who it is from a token's claims and, where the token does not say,
 // from those of userinfo.
 func (p *Provider) person(m *metadata, token, info claims) *Person {
 	who := &Person{
-		Issuer:  token.text("iss"),
-		Subject: subject(m, token),
-		Email:   verifiedEmail(token, info),
-		SID:     token.text("sid"),
+		Issuer:       token.text("iss"),
+		Subject:      p.subject(m, token),
+		Email:        verifiedEmail(token, info),
+		SID:          token.text("sid"),
+		HostedDomain: token.text("hd"),
 	}
 	who.Login = strings.ToLower(p.login(who.Email, token, info))
 	const display = "user_displayname" // Oracle's
@@ -51,8 +54,8 @@ func (p *Provider) person(m *metadata, token, info claims) *Person {
 	return who
 }
 
-func subject(m *metadata, token claims) string {
-	if m.issuer == OracleIssuer && token.has("user_id") {
+func (p *Provider) subject(m *metadata, token claims) string {
+	if p.oracle(m.issuer) && token.has("user_id") {
 		return token.text("user_id")
 	}
 	return token.text(claimSubject)
@@ -89,10 +92,10 @@ func either(values ...string) string {
 
 // allowed holds a person against the settings.
 func (p *Provider) allowed(who *Person) error {
-	if domain := emailDomain(who); !p.domainAllowed(domain) {
+	if domains := p.domains(who); !p.domainsAllowed(domains) {
 		return refuse(CodeNotAllowed, "Your account is not of a domain that may use this server. "+
 			"Sign in with your company's account, or ask the administrator to allow its domain.",
-			fmt.Errorf("the domain %q of %q is not allowed", domain, who.Login))
+			fmt.Errorf("the domains %q of %q are not all allowed", domains, who.Login))
 	}
 	wanted := p.config.AllowedGroups
 	if len(wanted) == 0 || slices.ContainsFunc(who.Groups, func(g string) bool { return slices.Contains(wanted, g) }) {
@@ -106,16 +109,30 @@ func (p *Provider) allowed(who *Person) error {
 		"Ask the administrator to add you to one.", fmt.Errorf("%q is in none of the allowed groups", who.Login))
 }
 
-func emailDomain(who *Person) string {
-	for _, address := range []string{who.Login, who.Email} {
+// googleHost is where Google signs people in.
+const googleHost = "accounts.google.com"
+
+// domains are those that a person's account is of: of the address that the provider vouches for, and
+// of the login, which people can choose at some. At Google anybody can have an account with an
+// address of any company; only the claim hd says that the company holds it.
+func (p *Provider) domains(who *Person) []string {
+	if p.base.Hostname() == googleHost {
+		return []string{who.HostedDomain}
+	}
+	var found []string
+	for _, address := range []string{who.Email, who.Login} {
 		if at := strings.LastIndexByte(address, '@'); at >= 0 {
-			return address[at+1:]
+			found = append(found, address[at+1:])
 		}
 	}
-	return ""
+	return found
 }
 
-func (p *Provider) domainAllowed(domain string) bool {
+// domainsAllowed reports whether there are domains, and all are allowed.
+func (p *Provider) domainsAllowed(domains []string) bool {
 	allowed := p.config.AllowedDomains
-	return len(allowed) == 0 || slices.ContainsFunc(allowed, func(d string) bool { return strings.EqualFold(d, domain) })
+	stranger := func(domain string) bool {
+		return !slices.ContainsFunc(allowed, func(d string) bool { return strings.EqualFold(d, domain) })
+	}
+	return len(allowed) == 0 || len(domains) > 0 && !slices.ContainsFunc(domains, stranger)
 }

@@ -25,6 +25,11 @@ var icons = map[string]template.HTML{
 	"bin":      `<path d="M5 7h14M10 7V4.5h4V7M7 7l.8 12.5h8.4L17 7"/>`,
 	"copy":     `<path d="M9 9h11v11H9z"/><path d="M15 9V4H4v11h5"/>`,
 	"plug":     `<path d="M9 3v5m6-5v5M6 8h12v3a6 6 0 0 1-12 0zM12 17v4"/>`,
+	"person":   `<circle cx="12" cy="8" r="4"/><path d="M4.5 20.5c.8-4 3.7-6 7.5-6s6.7 2 7.5 6"/>`,
+	"group":    `<circle cx="9" cy="8.5" r="3.5"/><path d="M2.5 20c.7-3.6 3.1-5.4 6.5-5.4s5.8 1.8 6.5 5.4M15.5 5.3a3.5 3.5 0 0 1 0 6.4M18.2 15.2c1.8.9 2.9 2.5 3.3 4.8"/>`,
+	"key":      `<circle cx="8" cy="15.5" r="4.5"/><path d="m11.2 12.3 8.3-8.3M16 7.5l3 3"/>`,
+	"lock":     `<path d="M5.5 11h13v9.5h-13z"/><path d="M8.5 11V7.5a3.5 3.5 0 0 1 7 0V11"/>`,
+	"out":      `<path d="M14 4H5v16h9M10 12h10.5m-4-4 4 4-4 4"/>`,
 	"info":     `<circle cx="12" cy="12" r="9"/><path d="M12 11v5.5M12 7.6v.1"/>`,
 }
 

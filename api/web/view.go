@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"net/url"
 	"path"
+	"strings"
 	"sync"
 	"time"
 )
@@ -17,8 +19,11 @@ var templateFiles embed.FS
 // Frame is what every page shows around its content.
 type Frame struct {
 	User    string // who is signed in; empty: nobody
-	Section string // tasks, start, apps or docs: which link of the navigation is lit
+	Section string // tasks, start, apps, people, audit, docs or profile: what is lit in the navigation
 	Version string
+	// What the navigation leads to, beside what is there for everybody.
+	Start, Apps, People, Audit bool
+	Provider                   string // the host to sign out at too; empty: none
 }
 
 // View is a page, or a part of one, with what it shows.
@@ -60,7 +65,7 @@ var templates = sync.OnceValue(parseTemplates)
 func parseTemplates() map[string]*template.Template {
 	shared := template.Must(template.New("").Funcs(template.FuncMap{
 		"asset": assetURL, "icon": icon, "ago": Ago, "until": Until, "exact": Exact,
-		"bytes": Bytes, "count": Count, "stamp": stamp,
+		"bytes": Bytes, "count": Count, "stamp": stamp, "join": strings.Join,
 	}).ParseFS(templateFiles, "templates/shared/*.html"))
 	sets := make(map[string]*template.Template)
 	files, err := fs.Glob(templateFiles, "templates/*.html")
@@ -88,6 +93,16 @@ type TaskList struct {
 	Now    time.Time
 	// Deleted says that a task was just deleted.
 	Deleted bool
+	// MayStart and MayAdd say whether who asks may start tasks, and add apps.
+	MayStart, MayAdd bool
+	Newcomer         *Newcomer // who asks has no app at all; nil: they have
+}
+
+// Newcomer is somebody who may not use any app yet, with what they need to ask for it.
+type Newcomer struct {
+	Login  string
+	Groups []string
+	Admins []string // whom to ask
 }
 
 // TasksPage is the list of tasks with its filters.
@@ -107,6 +122,7 @@ type TaskView struct {
 	LogSize int64  // of all of it, in bytes
 	LogCut  bool   // its beginning is left out
 	Now     time.Time
+	May     May
 }
 
 // TaskPage is one task's page.
@@ -131,6 +147,9 @@ type AppList struct {
 	Apps  []App
 	Check *Check // what a check came to, when the page is its answer; nil: none
 	Saved string // the app that was just saved
+
+	MayAdd   bool
+	Newcomer *Newcomer // who asks has no app at all; nil: they have
 }
 
 // AppsPage is the list of apps.
@@ -150,13 +169,23 @@ func QuestionDialog(q *Question) View {
 	return View{file: "question.html", part: "dialog", page: page{Body: q}}
 }
 
-// SignIn is the page where the token is typed.
+// SignIn is the page where a person comes in.
 type SignIn struct {
-	Problem string // why the last try failed; empty at first
-	Next    string // where to go afterwards; empty: the list of tasks
+	Problem  string // why the last try failed; empty at first
+	Next     string // where to go afterwards; empty: the list of tasks
+	Provider string // the host that signs people in; empty: a token is typed
+	Out      bool   // who was here has just signed out
 }
 
-// SignInPage is where the token is typed.
+// StartURL is where the provider is asked.
+func (s *SignIn) StartURL() string {
+	if s.Next == "" {
+		return "/sign-in/start"
+	}
+	return "/sign-in/start?next=" + url.QueryEscape(s.Next)
+}
+
+// SignInPage is where a person comes in.
 func SignInPage(f Frame, v *SignIn) View { return View{file: "signin.html", page: page{f, v}} }
 
 // Problem is what went wrong, for a person.

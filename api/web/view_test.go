@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -47,8 +48,14 @@ var (
 
 func taskPage(t *testing.T, task web.Task) *doc {
 	t.Helper()
-	return render(t, web.TaskPage(web.Frame{User: "ann", Section: "tasks"}, &web.TaskView{Task: task, Now: now, Log: "one\ntwo\n", LogSize: 8}))
+	return render(t, web.TaskPage(web.Frame{User: "ann", Section: "tasks"}, &web.TaskView{Task: task, Now: now, Log: "one\ntwo\n", LogSize: 8, May: all}))
 }
+
+// all is what an admin of an app may, and whole what the navigation shows an instance admin.
+var (
+	all   = web.May{Operate: true, SeeData: true, Manage: true}
+	whole = web.Frame{User: "ann", Section: "tasks", Start: true, Apps: true, People: true, Audit: true, Provider: "login.example.com"}
+)
 
 func startForm(t *testing.T, schema string, values map[string]any) *web.StartForm {
 	t.Helper()
@@ -70,15 +77,17 @@ const everyControl = `{"type":"object","required":["count","sure"],"properties":
 
 // everyPage is one of each.
 func everyPage(t *testing.T) map[string]web.View {
-	frame := web.Frame{User: "ann", Section: "tasks"}
+	frame := whole
 	list := &web.TaskList{
+		MayStart: true, MayAdd: true,
+
 		Tasks: []web.Task{waiting, running, rejects, failed, plain}, Apps: []string{"a", "b"}, Kinds: []web.KindChoice{{Name: "k", Title: "K"}},
 		Names: []string{"importAccount"}, Older: "5", Filter: web.Filter{Cursor: "9", State: "open"}, Now: now, Deleted: true,
 	}
 	form := startForm(t, everyControl, map[string]any{"prompts": map[string]any{"Year": "FY26"}})
 	form.Job = &web.JobField{App: "vision", Kind: "k"}
 	form.Again = &web.Again{ID: "3", Name: "importAccount", FileGone: true}
-	app := web.App{Name: "vision", Product: "epm", URL: "https://x", Application: "Vision", SignsIn: true, Maintenance: &web.Maintenance{Start: "02:00", Minutes: 60, TimeZone: "UTC"}}
+	app := web.App{Name: "vision", Product: "epm", URL: "https://x", Application: "Vision", SignsIn: true, Maintenance: &web.Maintenance{Start: "02:00", Minutes: 60, TimeZone: "UTC"}, May: all}
 	views := map[string]web.View{
 		"tasks": web.TasksPage(frame, list), "no tasks": web.TasksPage(frame, &web.TaskList{Now: now}),
 		"start": web.StartPage(frame, form), "start, empty": web.StartPage(frame, &web.StartForm{}),
@@ -90,8 +99,10 @@ func everyPage(t *testing.T) map[string]web.View {
 		"docs":     web.DocsPage(frame),
 	}
 	for _, task := range []web.Task{waiting, running, rejects, failed, plain} {
-		views["task "+task.ID] = web.TaskPage(frame, &web.TaskView{Task: task, Now: now})
+		views["task "+task.ID] = web.TaskPage(frame, &web.TaskView{Task: task, Now: now, May: all})
+		views["task, without data "+task.ID] = web.TaskPage(frame, &web.TaskView{Task: task, Now: now})
 	}
+	maps.Copy(views, peoplesPages())
 	return views
 }
 
@@ -209,7 +220,7 @@ func TestEmptyListSaysWhatToDo(t *testing.T) {
 		link string
 	}{
 		"no app":   {web.TaskList{}, "First, add your application", "/new-app"},
-		"no task":  {web.TaskList{Apps: []string{"vision"}}, "Nothing has run yet", "/start"},
+		"no task":  {web.TaskList{Apps: []string{"vision"}, MayStart: true}, "Nothing has run yet", "/start"},
 		"filtered": {web.TaskList{Apps: []string{"vision"}, Filter: web.Filter{Name: "x"}}, "No task fits this filter", "/"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -243,7 +254,7 @@ func TestTaskPageOfARunningTask(t *testing.T) {
 	if d.link("Cancel…") != "/tasks/2/cancel" || d.id("retry") != nil || d.id("delete") != nil {
 		t.Error("a running task can be cancelled, and nothing else")
 	}
-	if attr(d.id("log"), "data-events") != "/api/v1/tasks/2/events" || attr(d.id("log"), "data-size") != "8" {
+	if attr(d.id("live"), "data-events") != "/api/v1/tasks/2/events" || attr(d.id("log"), "data-size") != "8" {
 		t.Error("the log does not say where it goes on")
 	}
 	if attr(d.id("announce"), "aria-live") != "polite" || text(d.id("announce")) != "Running: importing" {
@@ -265,7 +276,7 @@ func TestTaskPageOfATaskWithRejects(t *testing.T) {
 	if d.link("All as one zip") != "/api/v1/tasks/3/outputs.zip" || d.link("Start again…") != "/start?from=3" {
 		t.Error("the ways on are missing")
 	}
-	if attr(d.id("log"), "data-events") != "" {
+	if attr(d.id("live"), "data-events") != "" {
 		t.Error("an ended task is followed")
 	}
 }
@@ -394,7 +405,7 @@ func TestJobChoice(t *testing.T) {
 
 func TestAppPageNeverShowsCredentials(t *testing.T) {
 	t.Parallel()
-	d := render(t, web.AppPage(web.Frame{User: "ann"}, &web.AppForm{Name: "vision", HasCredentials: true}))
+	d := render(t, web.AppPage(web.Frame{User: "ann"}, &web.AppForm{Name: "vision", Stored: "basic"}))
 	if attr(d.id("password"), "value") != "" || attr(d.id("username"), "value") != "" || attr(d.id("password"), "type") != "password" {
 		t.Error("credentials are filled in")
 	}
@@ -426,8 +437,12 @@ func TestSignedOutPagesShowNoNavigation(t *testing.T) {
 
 func TestNavigationShowsWhereOneIs(t *testing.T) {
 	t.Parallel()
-	for section, words := range map[string]string{"tasks": "Tasks", "start": "Start", "apps": "Apps", "docs": "API docs"} {
-		d := render(t, web.DocsPage(web.Frame{User: "ann", Section: section}))
+	for section, words := range map[string]string{
+		"tasks": "Tasks", "start": "Start", "apps": "Apps", "people": "People", "audit": "Audit", "docs": "API docs", "profile": "Profile and API tokens",
+	} {
+		frame := whole
+		frame.Section = section
+		d := render(t, web.DocsPage(frame))
 		current := d.all(func(n *html.Node) bool { return attr(n, "aria-current") == "page" })
 		if len(current) != 1 || text(current[0]) != words {
 			t.Errorf("in %s, %d links are lit", section, len(current))

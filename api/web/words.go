@@ -94,7 +94,11 @@ func label(name string) string {
 	if known, ok := knownLabels[name]; ok {
 		return known
 	}
-	text := strings.ReplaceAll(name, "_", " ")
+	return Sentence(strings.ReplaceAll(name, "_", " "))
+}
+
+// Sentence makes the first letter of a message a capital.
+func Sentence(text string) string {
 	first, size := utf8.DecodeRuneInString(text)
 	if size == 0 {
 		return text

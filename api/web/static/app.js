@@ -25,6 +25,7 @@
         continue;
       }
       time.title = local.format(at);
+      if (time.hasAttribute("data-until")) continue;
       const words = ago(at, Date.now());
       if (words && words !== time.textContent) time.textContent = words;
     }
@@ -84,6 +85,36 @@
     if (back) back.focus();
   });
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+
+  // A button with data-copy copies what the element of that id says.
+  function copying() {
+    if (!navigator.clipboard) return; // only where the connection is safe
+    for (const button of document.querySelectorAll("button[data-copy]")) button.hidden = false;
+  }
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button[data-copy]");
+    if (!button) return;
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    const words = button.querySelector("span");
+    words.textContent = "Copied";
+    setTimeout(() => { words.textContent = "Copy"; }, 2000);
+  });
+  copying();
+  document.addEventListener("htmx:afterSwap", copying);
+
+  // The menu closes when one looks elsewhere.
+  const menu = document.querySelector("details.menu");
+  if (menu) {
+    document.addEventListener("click", (event) => { if (!menu.contains(event.target)) menu.open = false; });
+    menu.addEventListener("focusout", (event) => {
+      if (event.relatedTarget && !menu.contains(event.relatedTarget)) menu.open = false;
+    });
+    menu.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !menu.open) return;
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    });
+  }
 
   const wrong = document.querySelector("[data-focus]");
   if (wrong) wrong.focus();

@@ -4,11 +4,12 @@
   const log = document.getElementById("log");
   const none = document.getElementById("log-none");
   const toEnd = document.getElementById("log-end");
-  const copy = document.getElementById("log-copy");
   const offline = document.getElementById("offline");
   const encoder = new TextEncoder(), decoder = new TextDecoder();
-  let known = Number(log.dataset.size); // bytes of the log that are shown
-  let source = null, ended = log.dataset.events === "";
+  const live = () => document.getElementById("live");
+  const events = live().dataset.events;
+  let known = log ? Number(log.dataset.size) : 0; // bytes of the log that are shown
+  let source = null, ended = events === "";
 
   const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 30;
   const scrollToEnd = () => { log.scrollTop = log.scrollHeight; };
@@ -26,7 +27,6 @@
 
   // The state is drawn by the server and put into the page without touching what did not change.
   let newest = 0, loading = false, again = false;
-  const live = () => document.getElementById("live");
   const stale = () => Number(live().dataset.version) < newest;
 
   async function refresh() {
@@ -76,11 +76,13 @@
 
   function follow() {
     if (ended || source || document.visibilityState !== "visible") return;
-    source = new EventSource(log.dataset.events);
-    source.addEventListener("log", (event) => {
-      const data = JSON.parse(event.data);
-      append(data.offset, data.text);
-    });
+    source = new EventSource(events);
+    if (log) {
+      source.addEventListener("log", (event) => {
+        const data = JSON.parse(event.data);
+        append(data.offset, data.text);
+      });
+    }
     source.addEventListener("task", (event) => taskChanged(JSON.parse(event.data)));
     source.addEventListener("error", () => {
       if (!source || source.readyState !== EventSource.CLOSED) return; // the browser resumes by itself
@@ -102,17 +104,10 @@
   window.addEventListener("pagehide", stop);
   window.addEventListener("pageshow", follow);
 
-  log.addEventListener("scroll", () => { toEnd.hidden = atEnd(); });
-  toEnd.addEventListener("click", () => { scrollToEnd(); log.focus(); });
-  if (navigator.clipboard) {
-    copy.hidden = false;
-    copy.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(log.textContent);
-      const words = copy.querySelector("span");
-      words.textContent = "Copied";
-      setTimeout(() => { words.textContent = "Copy"; }, 2000);
-    });
+  if (log) { // who may not see data has none
+    log.addEventListener("scroll", () => { toEnd.hidden = atEnd(); });
+    toEnd.addEventListener("click", () => { scrollToEnd(); log.focus(); });
+    scrollToEnd();
   }
-  scrollToEnd();
   follow();
 })();
