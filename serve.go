@@ -130,12 +130,11 @@ func (c *serveCmd) serve(ctx context.Context, s *streams, p *parts) error {
 }
 
 // webServer is an HTTP server that lets nobody keep a connection for nothing. How long a body and an
-// answer may take is the handler's to say; the time to write is for who does not, and for what is
-// said before a handler is asked.
+// answer may take is the handler's to say.
 func webServer(handler http.Handler, logger *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10, ConnContext: api.ConnContext, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 }
 

@@ -71,12 +71,14 @@ type callers struct {
 	known    *expirable.LRU[[sha256.Size]byte, *identity]
 	changes  atomic.Int64 // counts changes of who may do what
 	admin    [sha256.Size]byte
+	local    *identity // who comes with the admin token of local mode
 	sessions *sessions
 }
 
 func newCallers(db *storage.DB, config *Config, sessions *sessions) *callers {
 	return &callers{
-		db: db, config: config, sessions: sessions, admin: sha256.Sum256([]byte(config.AdminToken)),
+		db: db, config: config, sessions: sessions,
+		admin: sha256.Sum256([]byte(config.AdminToken)), local: &identity{person: localAdmin(), reach: storage.Everywhere},
 		known: expirable.NewLRU[[sha256.Size]byte, *identity](callersKept, nil, callersFor),
 	}
 }
@@ -89,16 +91,17 @@ func (c *callers) forget() {
 
 // bearer returns whose token it is, or errUnauthorized.
 func (c *callers) bearer(ctx context.Context, token, address string) (*identity, error) {
+	key := sha256.Sum256([]byte(token))
 	switch {
-	case c.isAdminToken(token):
-		return &identity{person: localAdmin(), reach: storage.Everywhere}, nil
+	case c.isAdmins(key):
+		return c.local, nil
 	case strings.HasPrefix(token, tokenPrefix):
 		if !wellFormedToken(token) {
 			return nil, errUnauthorized
 		}
-		return c.remembered(ctx, token, func(ctx context.Context) (*identity, error) { return c.byToken(ctx, token, address) })
+		return c.remembered(ctx, key, func(ctx context.Context) (*identity, error) { return c.byToken(ctx, token, address) })
 	case c.config.Provider != nil:
-		return c.remembered(ctx, token, func(ctx context.Context) (*identity, error) { return c.byAccessToken(ctx, token) })
+		return c.remembered(ctx, key, func(ctx context.Context) (*identity, error) { return c.byAccessToken(ctx, token) })
 	}
 	return nil, errUnauthorized
 }
@@ -106,19 +109,20 @@ func (c *callers) bearer(ctx context.Context, token, address string) (*identity,
 // cookie returns whose session it is, or errUnauthorized.
 func (c *callers) cookie(ctx context.Context, value, address string) (*identity, error) {
 	// Under a key of its own: a cookie is no bearer token, nor the other way round.
-	return c.remembered(ctx, "cookie "+value, func(ctx context.Context) (*identity, error) { return c.bySession(ctx, value, address) })
+	key := sha256.Sum256([]byte("cookie " + value))
+	return c.remembered(ctx, key, func(ctx context.Context) (*identity, error) { return c.bySession(ctx, value, address) })
 }
 
 // isAdminToken compares digests, so that neither length nor content shows in the time it takes.
-func (c *callers) isAdminToken(token string) bool {
-	sum := sha256.Sum256([]byte(token))
-	return c.config.Provider == nil && c.config.AdminToken != "" && subtle.ConstantTimeCompare(sum[:], c.admin[:]) == 1
+func (c *callers) isAdminToken(token string) bool { return c.isAdmins(sha256.Sum256([]byte(token))) }
+
+func (c *callers) isAdmins(digest [sha256.Size]byte) bool {
+	return c.config.Provider == nil && c.config.AdminToken != "" && subtle.ConstantTimeCompare(digest[:], c.admin[:]) == 1
 }
 
-// remembered returns what is known of a credential, or what find says and remembers that: unless
-// something changed meanwhile.
-func (c *callers) remembered(ctx context.Context, credential string, find func(context.Context) (*identity, error)) (*identity, error) {
-	key := sha256.Sum256([]byte(credential))
+// remembered returns what is known of the credential with this digest, or what find says and
+// remembers that: unless something changed meanwhile.
+func (c *callers) remembered(ctx context.Context, key [sha256.Size]byte, find func(context.Context) (*identity, error)) (*identity, error) {
 	if found, ok := c.known.Get(key); ok && (found.until.IsZero() || time.Now().Before(found.until)) {
 		return found, nil
 	}

@@ -29,27 +29,37 @@ const (
 )
 
 // standing are the headers of every answer; a handler that needs another value sets it. The slices
-// are shared: setting a header replaces its slice, and adding to it copies.
+// are shared: setting a header replaces its slice, and adding to it copies. The first ones are for
+// all, the rest is for what can be shown as a page, which an answer of the API cannot: nothing
+// in it runs, leads on or is embedded.
 var standing = []struct {
 	name  string
 	value []string
 }{
 	{"X-Content-Type-Options", []string{"nosniff"}},
 	{"Content-Security-Policy", []string{answerPolicy}},
-	{"Referrer-Policy", []string{"same-origin"}},
-	{"Cross-Origin-Opener-Policy", []string{"same-origin"}},
 	// Read by other origins' no-cors requests alone: those that CORS lets in are not in question.
 	{"Cross-Origin-Resource-Policy", []string{"same-origin"}},
-	{"Permissions-Policy", []string{noFeatures}},
 	{"Cache-Control", []string{"no-store"}},
+
+	{"Referrer-Policy", []string{"same-origin"}},
+	{"Cross-Origin-Opener-Policy", []string{"same-origin"}},
+	{"Permissions-Policy", []string{noFeatures}},
 }
+
+// ofAnswers is how many of them answers of the API have. They are asked for by the thousand, and
+// each header costs.
+const ofAnswers = 4
 
 // headers gives every answer what browsers are to keep to.
 func (s *Server) headers(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		h := c.Response().Header()
-		for i := range standing {
-			h[standing[i].name] = standing[i].value
+		h, set := c.Response().Header(), standing
+		if strings.HasPrefix(c.Request().URL.Path, "/api/") {
+			set = standing[:ofAnswers]
+		}
+		for i := range set {
+			h[set[i].name] = set[i].value
 		}
 		if s.secure(c) {
 			h.Set("Strict-Transport-Security", transportPolicy)
