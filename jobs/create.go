@@ -242,39 +242,31 @@ func (d *Draft) check() error {
 // insert writes a draft and returns the task that stands for its key: itself, or an older one.
 func (e *Engine) insert(ctx context.Context, d *Draft) (uuid.UUID, error) {
 	task := d.Task
-	first := task.ID
 	task.Step = d.Kind.firstStep(task)
 	if task.Gated {
 		task.Step = stepGate
 	}
-	committing := false
-	err := e.db.InTx(ctx, func(tx pgx.Tx) error {
+	committing, err := e.db.InShortTx(ctx, func(tx pgx.Tx) error {
 		inserted, err := e.river.InsertTx(ctx, tx, stepArgs{TaskID: task.ID}, &river.InsertOpts{})
-		if err != nil {
-			return err
+		if err == nil {
+			task.JobID = &inserted.Job.ID
 		}
-		task.JobID = &inserted.Job.ID
-		if err := storage.InsertTask(ctx, tx, d.by.Reach, task, d.by.audit("task.create", task)); err != nil {
-			return err
-		}
+		return err
+	}, func(batch *pgx.Batch) {
+		storage.QueueTask(batch, d.by.Reach, task, d.by.audit("task.create", task))
 		if d.key != nil {
-			if first, err = storage.InsertIdempotencyKey(ctx, tx, *d.key, task.ID); err != nil {
-				return err
-			}
-			if first != task.ID {
-				return errNotMade // roll the rows back; the older task stands
-			}
+			storage.QueueIdempotencyKey(batch, *d.key, task.ID)
 		}
-		committing = true
-		return nil
 	})
 	switch {
-	case errors.Is(err, errNotMade):
-		return first, nil
-	case err != nil && !committing:
-		return first, fmt.Errorf("%w: %w", errNotMade, err)
+	case err == nil:
+		return task.ID, nil
+	case d.key != nil && storage.IsTaken(err):
+		return e.db.TaskOfKey(ctx, *d.key) // what was inserted is rolled back; the older task stands
+	case !committing:
+		return task.ID, fmt.Errorf("%w: %w", errNotMade, storage.NotStored(err, task))
 	}
-	return first, err
+	return task.ID, err
 }
 
 // unpack extracts a task's archive into its folder inbound/, and then deletes the archive. It

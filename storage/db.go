@@ -69,6 +69,7 @@ func IsText(err error) bool {
 
 // SQLSTATE codes, from the PostgreSQL manual's appendix A.
 const (
+	codeNotNullViolation    = "23502"
 	codeUniqueViolation     = "23505"
 	codeForeignKeyViolation = "23503"
 	codeNotInRepertoire     = "22021" // a byte that the encoding does not have, in a text

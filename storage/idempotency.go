@@ -20,25 +20,23 @@ type IdempotencyKey struct {
 	SHA256    []byte // of the request
 }
 
-// InsertIdempotencyKey stores the key for the task. When the key is taken it stores nothing
-// and returns the task of the first request, or ErrKeyReused if that request was another.
-// A racing request with the same key waits here until the first one commits.
-func InsertIdempotencyKey(ctx context.Context, tx pgx.Tx, k IdempotencyKey, task uuid.UUID) (first uuid.UUID, err error) {
-	tag, err := tx.Exec(ctx, `
-		INSERT INTO idempotency_keys (created_by, key, request_sha256, task_id)
-		VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`, k.CreatedBy, k.Key, k.SHA256, task)
-	if err != nil || tag.RowsAffected() == 1 {
-		return task, err
-	}
-	return taskOfKey(ctx, tx, k)
+// QueueIdempotencyKey queues the statement that stores the key for the task. When the key is taken it
+// fails so that IsTaken tells. A racing request with the same key waits in it until the first one
+// commits.
+func QueueIdempotencyKey(batch *pgx.Batch, k IdempotencyKey, task uuid.UUID) {
+	batch.Queue(`INSERT INTO idempotency_keys (created_by, key, request_sha256, task_id) VALUES ($1, $2, $3, $4)`,
+		k.CreatedBy, k.Key, k.SHA256, task)
 }
 
-// taskOfKey returns the task that an earlier request with this key made, or ErrKeyReused if that
+// IsTaken reports whether err says that there is such a key, or name, already.
+func IsTaken(err error) bool { return violates(err, codeUniqueViolation) }
+
+// TaskOfKey returns the task that an earlier request with this key made, or ErrKeyReused if that
 // request was another.
-func taskOfKey(ctx context.Context, q Querier, k IdempotencyKey) (uuid.UUID, error) {
+func (d *DB) TaskOfKey(ctx context.Context, k IdempotencyKey) (uuid.UUID, error) {
 	var task uuid.UUID
 	var sha []byte
-	err := q.QueryRow(ctx, `
+	err := d.Pool.QueryRow(ctx, `
 		SELECT task_id, request_sha256 FROM idempotency_keys WHERE created_by = $1 AND key = $2`,
 		k.CreatedBy, k.Key).Scan(&task, &sha)
 	if err != nil {

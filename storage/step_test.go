@@ -39,7 +39,9 @@ func newTask(t *testing.T, db *storage.DB) *storage.Task {
 	job := riverJob(t, db)
 	task.JobID = &job
 	err := db.InTx(t.Context(), func(tx pgx.Tx) error {
-		return storage.InsertTask(t.Context(), tx, storage.Everywhere, task, storage.Audit{Actor: "tester", Action: "task.create"})
+		var batch pgx.Batch
+		storage.QueueTask(&batch, storage.Everywhere, task, storage.Audit{Actor: "tester", Action: "task.create"})
+		return tx.SendBatch(t.Context(), &batch).Close()
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Task is a row of the table tasks: one run of a kind for an app.
@@ -113,24 +112,23 @@ func scanTask(row pgx.CollectableRow) (Task, error) {
 	return t, err
 }
 
-// InsertTask stores a new task, due at once, and the audit line about it. ErrNotFound if its app
-// is gone, or is not one on which the caller may start tasks.
-func InsertTask(ctx context.Context, tx pgx.Tx, r Reach, t *Task, line Audit) error {
-	var batch pgx.Batch
-	made := false
+// QueueTask queues the statements that store a new task, due at once, and the audit line about it.
+// Where the task's app is gone, or is not one on which the caller may start tasks, they fail so that
+// NotStored tells, and nothing after them is run.
+func QueueTask(batch *pgx.Batch, r Reach, t *Task, line Audit) {
 	batch.Queue(`
 		INSERT INTO tasks (id, app, name, kind, params, max_rejected, exclusive, gated, parent, attempt, created_by,
 			created_at, step, due_at, deadline_at, job_id, work, message, input, input_size)
-		SELECT $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $18, $20, $21, $22, $23, $24, $25
-		WHERE $8 IN (SELECT reach($1, $2, $3, $4, $5, $6))`,
+		VALUES ($7, CASE WHEN `+everywhere+` OR $8 IN (SELECT reach($1, $2, $3, $4, $5, $6)) THEN $8 END,
+			$9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $18, $20, $21, $22, $23, $24, $25)`,
 		r.values(View|Operate, t.ID, t.App, t.Name, t.Kind, t.Params, t.MaxRejected, t.Exclusive, t.Gated, t.Parent, t.Attempt, t.CreatedBy,
-			t.CreatedAt, t.Step, t.DeadlineAt, t.JobID, t.Work, t.Message, t.Input, t.InputSize)...).Exec(func(tag pgconn.CommandTag) error {
-		made = tag.RowsAffected() == 1
-		return nil
-	})
+			t.CreatedAt, t.Step, t.DeadlineAt, t.JobID, t.Work, t.Message, t.Input, t.InputSize)...)
 	batch.Queue(insertAudit, line.values()...)
-	err := tx.SendBatch(ctx, &batch).Close()
-	if violates(err, codeForeignKeyViolation) || err == nil && !made {
+}
+
+// NotStored turns the failure of QueueTask's statements for want of an app into ErrNotFound.
+func NotStored(err error, t *Task) error {
+	if violates(err, codeForeignKeyViolation) || violates(err, codeNotNullViolation) {
 		return fmt.Errorf("app %s: %w", t.App, ErrNotFound)
 	}
 	return err
