@@ -23,7 +23,7 @@ func BenchmarkAuthorization(b *testing.B) {
 	who := &identity{person: storage.Person{ID: uuid.New(), Login: "jo@example.com"}, reach: storage.Reach{Scopes: storage.View}}
 	who.grants = map[string]storage.Rights{"plain": storage.View}
 	who.until = time.Now().Add(time.Hour)
-	s.callers.known.Add(sha256.Sum256([]byte(token)), who)
+	s.callers.remember(sha256.Sum256([]byte(token)), who)
 	handler := s.authenticate(func(echo.Context) error { return nil })
 	r := httptest.NewRequest(http.MethodGet, "/api/v1/apps", nil)
 	r.Header.Set("Authorization", "Bearer "+token)

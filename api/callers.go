@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/expirable"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"longhaul/storage"
 )
@@ -68,18 +68,25 @@ func (i *identity) rules() bool {
 type callers struct {
 	db       *storage.DB
 	config   *Config
-	known    *expirable.LRU[[sha256.Size]byte, *identity]
+	known    *lru.Cache[[sha256.Size]byte, memory]
 	changes  atomic.Int64 // counts changes of who may do what
 	admin    [sha256.Size]byte
 	local    *identity // who comes with the admin token of local mode
 	sessions *sessions
 }
 
+// memory is a caller who is remembered until then.
+type memory struct {
+	*identity
+	until time.Time
+}
+
 func newCallers(db *storage.DB, config *Config, sessions *sessions) *callers {
+	known, _ := lru.New[[sha256.Size]byte, memory](callersKept) // the size is valid
 	return &callers{
 		db: db, config: config, sessions: sessions,
 		admin: sha256.Sum256([]byte(config.AdminToken)), local: &identity{person: localAdmin(), reach: storage.Everywhere},
-		known: expirable.NewLRU[[sha256.Size]byte, *identity](callersKept, nil, callersFor),
+		known: known,
 	}
 }
 
@@ -123,8 +130,8 @@ func (c *callers) isAdmins(digest [sha256.Size]byte) bool {
 // remembered returns what is known of the credential with this digest, or what find says and
 // remembers that: unless something changed meanwhile.
 func (c *callers) remembered(ctx context.Context, key [sha256.Size]byte, find func(context.Context) (*identity, error)) (*identity, error) {
-	if found, ok := c.known.Get(key); ok && (found.until.IsZero() || time.Now().Before(found.until)) {
-		return found, nil
+	if found, ok := c.known.Get(key); ok && time.Now().Before(found.until) {
+		return found.identity, nil
 	}
 	before := c.changes.Load()
 	found, err := find(ctx)
@@ -140,9 +147,18 @@ func (c *callers) remembered(ctx context.Context, key [sha256.Size]byte, find fu
 		}
 	}
 	if c.changes.Load() == before {
-		c.known.Add(key, found)
+		c.remember(key, found)
 	}
 	return found, nil
+}
+
+// remember keeps a caller for a moment, or until the credential ends.
+func (c *callers) remember(key [sha256.Size]byte, who *identity) {
+	until := time.Now().Add(callersFor)
+	if !who.until.IsZero() && who.until.Before(until) {
+		until = who.until
+	}
+	c.known.Add(key, memory{who, until})
 }
 
 func (c *callers) byToken(ctx context.Context, raw, address string) (*identity, error) {

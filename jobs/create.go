@@ -127,15 +127,28 @@ func NoSuchApp(name string) error {
 	return invalid("body.app", "there is no app %q; GET /api/v1/apps lists them", name)
 }
 
+const (
+	// appsKept is how many apps are remembered at once.
+	appsKept = 1000
+	// appsFor is how long an app is remembered: it bounds how long a lost word of a change matters.
+	appsFor = 5 * time.Second
+)
+
+// appMemory is an app that is remembered until then.
+type appMemory struct {
+	storage.App
+	until time.Time
+}
+
 // app returns an app as it was a moment ago: every change makes all processes forget it.
 func (e *Engine) app(ctx context.Context, name string) (storage.App, error) {
-	if known, ok := e.apps.Get(name); ok {
-		return known, nil
+	if known, ok := e.apps.Get(name); ok && time.Now().Before(known.until) {
+		return known.App, nil
 	}
 	before := e.changes.Load()
 	found, err := e.db.App(ctx, name)
 	if err == nil && e.changes.Load() == before {
-		e.apps.Add(name, found)
+		e.apps.Add(name, appMemory{found, time.Now().Add(appsFor)})
 	}
 	return found, err
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/hashicorp/golang-lru/v2/expirable"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
@@ -65,8 +65,8 @@ type Engine struct {
 	now    func() time.Time
 
 	accessChanged atomic.Pointer[func()]
-	changes       atomic.Int64                        // counts changes of access and of apps
-	apps          *expirable.LRU[string, storage.App] // see app
+	changes       atomic.Int64                  // counts changes of access and of apps
+	apps          *lru.Cache[string, appMemory] // see app
 
 	transport       http.RoundTripper
 	refreshFailures atomic.Int64
@@ -109,10 +109,9 @@ func New(config Config) (*Engine, error) {
 		logger: config.Logger,
 		now:    time.Now,
 
-		// The time bounds how long a lost word of a change can matter.
-		apps:      expirable.NewLRU[string, storage.App](1000, nil, 5*time.Second),
 		transport: oracle.DefaultTransport(),
 	}
+	e.apps, _ = lru.New[string, appMemory](appsKept) // the size is valid
 	e.wakes = storage.NewWakes(config.Pool, config.Process, config.Logger)
 	e.watch = newWatch(e.db, e.wakes)
 	e.wakes.Changed = e.watch.changed
