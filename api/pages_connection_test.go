@@ -49,6 +49,11 @@ func connectByPage(s *site, books *oauthSite) {
 	s.untilAt("/apps/books?saved=1")
 	s.untilSays("#connection", "Not connected yet")
 
+	s.visit("/")
+	s.untilSays("main .note.bad", "The connection of the app books needs you: it is not connected")
+	s.accessible()
+	s.click("main .note.bad a")
+	s.untilAt("/apps/books")
 	s.click("#connect")
 	s.untilSays("#connection", "Waiting for a person to enter the code")
 	s.accessible()
@@ -142,6 +147,7 @@ func connectionLooks(s *site, books *oauthSite) {
 	look()
 	books.start()
 	look()
+	s.visit("/") // or the page would ask whether they have agreed, between connect's questions
 	books.connect()
 	look()
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -50,7 +51,26 @@ func (s *Server) tasksPage(c echo.Context) error {
 	slices.Sort(list.Names)
 	list.Names = slices.Compact(list.Names)
 	list.Deleted = c.QueryParam("deleted") != ""
+	if list.Broken, err = s.brokenApps(c.Request().Context()); err != nil {
+		return err
+	}
 	return s.html(c, http.StatusOK, web.TasksPage(s.frame(c, "tasks"), list))
+}
+
+// brokenApps are those that the caller manages and whose connection needs somebody.
+func (s *Server) brokenApps(ctx context.Context) ([]web.App, error) {
+	connections, err := s.scope(ctx).Connections(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var broken []web.App
+	for i := range connections {
+		c := &connections[i]
+		if (c.Broken || !c.Connected()) && requestOf(ctx).identity.rights(c.App).Has(storage.Manage) {
+			broken = append(broken, web.App{Name: c.App, Problem: orEmpty(c.Problem)})
+		}
+	}
+	return broken, nil
 }
 
 // taskList loads the tasks that the request's filter selects.

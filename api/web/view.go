@@ -96,6 +96,8 @@ type TaskList struct {
 	// MayStart and MayAdd say whether who asks may start tasks, and add apps.
 	MayStart, MayAdd bool
 	Newcomer         *Newcomer // who asks has no app at all; nil: they have
+	// Broken are the apps, of those that who asks manages, whose connection needs them.
+	Broken []App
 }
 
 // Newcomer is somebody who may not use any app yet, with what they need to ask for it.
