@@ -37,6 +37,20 @@ func withProvider(t testing.TB, p *ssotest.Provider, changes ...func(*sso.Config
 	}
 }
 
+// withEachProvider tests with a server of its own for each provider.
+func withEachProvider(t *testing.T, test func(t *testing.T, p *ssotest.Provider, s *server)) {
+	t.Helper()
+	for name, start := range providers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := start(t)
+			s := newServer(t, withProvider(t, p))
+			s.register(p)
+			test(t, p, s)
+		})
+	}
+}
+
 // register tells the provider where the server is.
 func (s *server) register(p *ssotest.Provider) {
 	s.t.Helper()
@@ -99,86 +113,74 @@ func (b *visitor) me() *answer { return b.ask(http.MethodGet, "/api/v1/me", nil)
 
 func TestSignIn(t *testing.T) {
 	t.Parallel()
-	for name, start := range providers {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := start(t)
-			s := newServer(t, withProvider(t, p))
-			s.register(p)
-			s.member("plain", "group", "finance", "operator", true)
-			b := s.visitor()
-			b.me().want(http.StatusUnauthorized)
-			if next := b.signIn(ssotest.Jo(), "/tasks/x?y=1"); next != "/tasks/x?y=1" {
-				t.Errorf("signing in leads to %q", next)
+	withEachProvider(t, func(t *testing.T, _ *ssotest.Provider, s *server) {
+		s.member("plain", "group", "finance", "operator", true)
+		b := s.visitor()
+		b.me().want(http.StatusUnauthorized)
+		if next := b.signIn(ssotest.Jo(), "/tasks/x?y=1"); next != "/tasks/x?y=1" {
+			t.Errorf("signing in leads to %q", next)
+		}
+		var me struct {
+			Login, Name, Email string
+			Groups             []string
+			Instance           bool `json:"instance_admin"`
+			Apps               []struct {
+				App    string
+				Rights []string
 			}
-			var me struct {
-				Login, Name, Email string
-				Groups             []string
-				Instance           bool `json:"instance_admin"`
-				Apps               []struct {
-					App    string
-					Rights []string
-				}
-			}
-			b.me().want(http.StatusOK).into(&me)
-			if me.Login != "jo@example.com" || me.Name != "Jo Doe" || me.Instance {
-				t.Errorf("who is signed in: %+v", me)
-			}
-			if diff := cmp.Diff([]string{"finance", "planning users"}, me.Groups); diff != "" {
-				t.Error(diff)
-			}
-			if len(me.Apps) != 1 || me.Apps[0].App != "plain" || strings.Join(me.Apps[0].Rights, ",") != "view,operate,data" {
-				t.Errorf("what Jo may do: %+v", me.Apps)
-			}
-			if s.count(`SELECT count(*) FROM audit WHERE action = 'sign-in' AND actor = 'jo@example.com' AND outcome = 'ok'`) != 1 {
-				t.Error("the sign-in is not in the audit trail")
-			}
-			b.ask(http.MethodPost, "/sign-out", url.Values{}).want(http.StatusSeeOther)
-			b.me().want(http.StatusUnauthorized)
-		})
-	}
+		}
+		b.me().want(http.StatusOK).into(&me)
+		if me.Login != "jo@example.com" || me.Name != "Jo Doe" || me.Instance {
+			t.Errorf("who is signed in: %+v", me)
+		}
+		if diff := cmp.Diff([]string{"finance", "planning users"}, me.Groups); diff != "" {
+			t.Error(diff)
+		}
+		if len(me.Apps) != 1 || me.Apps[0].App != "plain" || strings.Join(me.Apps[0].Rights, ",") != "view,operate,data" {
+			t.Errorf("what Jo may do: %+v", me.Apps)
+		}
+		if s.count(`SELECT count(*) FROM audit WHERE action = 'sign-in' AND actor = 'jo@example.com' AND outcome = 'ok'`) != 1 {
+			t.Error("the sign-in is not in the audit trail")
+		}
+		b.ask(http.MethodPost, "/sign-out", url.Values{}).want(http.StatusSeeOther)
+		b.me().want(http.StatusUnauthorized)
+	})
 }
 
 // A sign-in counts once, in the browser that began it, as it was begun.
 func TestSignInIsRefused(t *testing.T) {
 	t.Parallel()
-	for name, start := range providers {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := start(t)
-			s := newServer(t, withProvider(t, p))
-			s.register(p)
-			for what, spoil := range map[string]func(b *visitor, back *url.URL){
-				"wrong state": func(_ *visitor, back *url.URL) { set(back, "state", "made-up") },
-				"no state":    func(_ *visitor, back *url.URL) { set(back, "state", "") },
-				"wrong code":  func(_ *visitor, back *url.URL) { set(back, "code", "made-up") },
-				"another browser": func(b *visitor, _ *url.URL) {
-					b.client.Jar = s.visitor().client.Jar
-				},
-				"another browser's sign-in": func(b *visitor, _ *url.URL) {
-					other := s.visitor()
-					other.ask(http.MethodGet, "/sign-in/start", nil).want(http.StatusSeeOther)
-					b.client.Jar = other.client.Jar
-				},
-				"provider's error": func(_ *visitor, back *url.URL) {
-					set(back, "code", "")
-					set(back, "error", "access_denied")
-				},
-			} {
-				b := s.visitor()
-				back, err := url.Parse(b.callback(ssotest.Jo(), "/"))
-				must(t, err)
-				spoil(b, back)
-				if a := b.ask(http.MethodGet, back.String(), nil); a.status != http.StatusForbidden {
-					t.Errorf("%s: %d", what, a.status)
-				}
-				b.me().want(http.StatusUnauthorized)
+	withEachProvider(t, func(t *testing.T, _ *ssotest.Provider, s *server) {
+		for what, spoil := range map[string]func(b *visitor, back *url.URL){
+			"wrong state": func(_ *visitor, back *url.URL) { set(back, "state", "made-up") },
+			"no state":    func(_ *visitor, back *url.URL) { set(back, "state", "") },
+			"wrong code":  func(_ *visitor, back *url.URL) { set(back, "code", "made-up") },
+			"another browser": func(b *visitor, _ *url.URL) {
+				b.client.Jar = s.visitor().client.Jar
+			},
+			"another browser's sign-in": func(b *visitor, _ *url.URL) {
+				other := s.visitor()
+				other.ask(http.MethodGet, "/sign-in/start", nil).want(http.StatusSeeOther)
+				b.client.Jar = other.client.Jar
+			},
+			"provider's error": func(_ *visitor, back *url.URL) {
+				set(back, "code", "")
+				set(back, "error", "access_denied")
+			},
+		} {
+			b := s.visitor()
+			back, err := url.Parse(b.callback(ssotest.Jo(), "/"))
+			must(t, err)
+			spoil(b, back)
+			if a := b.ask(http.MethodGet, back.String(), nil); a.status != http.StatusForbidden {
+				t.Errorf("%s: %d", what, a.status)
 			}
-			if s.count(`SELECT count(*) FROM audit WHERE action = 'sign-in.refuse' AND outcome = 'refused'`) < 6 {
-				t.Error("refusals are not in the audit trail")
-			}
-		})
-	}
+			b.me().want(http.StatusUnauthorized)
+		}
+		if s.count(`SELECT count(*) FROM audit WHERE action = 'sign-in.refuse' AND outcome = 'refused'`) < 6 {
+			t.Error("refusals are not in the audit trail")
+		}
+	})
 }
 
 func set(u *url.URL, name, value string) {
@@ -193,96 +195,72 @@ func set(u *url.URL, name, value string) {
 // An address that the provider sent back to serves once, whatever cookies come with it.
 func TestReplayedCode(t *testing.T) {
 	t.Parallel()
-	for name, start := range providers {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := start(t)
-			s := newServer(t, withProvider(t, p))
-			s.register(p)
-			b := s.visitor()
-			back := b.callback(ssotest.Jo(), "/")
-			at, err := url.Parse(s.url)
-			must(t, err)
-			kept := b.client.Jar.Cookies(at)
-			b.ask(http.MethodGet, back, nil).want(http.StatusSeeOther)
-			thief := s.visitor()
-			thief.client.Jar.SetCookies(at, kept)
-			thief.ask(http.MethodGet, back, nil).want(http.StatusForbidden)
-			thief.me().want(http.StatusUnauthorized)
-		})
-	}
+	withEachProvider(t, func(t *testing.T, _ *ssotest.Provider, s *server) {
+		b := s.visitor()
+		back := b.callback(ssotest.Jo(), "/")
+		at, err := url.Parse(s.url)
+		must(t, err)
+		kept := b.client.Jar.Cookies(at)
+		b.ask(http.MethodGet, back, nil).want(http.StatusSeeOther)
+		thief := s.visitor()
+		thief.client.Jar.SetCookies(at, kept)
+		thief.ask(http.MethodGet, back, nil).want(http.StatusForbidden)
+		thief.me().want(http.StatusUnauthorized)
+	})
 }
 
 // While the provider is down nobody can sign in, and who is signed in works on.
 func TestProviderDown(t *testing.T) {
 	t.Parallel()
-	for name, start := range providers {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := start(t)
-			s := newServer(t, withProvider(t, p))
-			s.register(p)
-			b, late := s.visitor(), s.visitor()
-			b.signIn(ssotest.Jo(), "/")
-			back := late.callback(ssotest.Jo(), "/")
-			p.Stop(t)
-			b.me().want(http.StatusOK)
-			a := late.ask(http.MethodGet, back, nil).want(http.StatusServiceUnavailable)
-			if !strings.Contains(string(a.body), "does not answer") {
-				t.Errorf("the page does not say why: %s", a.body)
-			}
-			p.Start(t) // with other keys
-			b.me().want(http.StatusOK)
-			// Its keys are read anew at most once a second.
-			s.eventually("a sign-in after the provider is back", func() bool {
-				begun := s.visitor()
-				return begun.ask(http.MethodGet, "/sign-in/start", nil).status == http.StatusSeeOther &&
-					begun.ask(http.MethodGet, begun.callback(ssotest.Jo(), "/"), nil).status == http.StatusSeeOther
-			})
+	withEachProvider(t, func(t *testing.T, p *ssotest.Provider, s *server) {
+		b, late := s.visitor(), s.visitor()
+		b.signIn(ssotest.Jo(), "/")
+		back := late.callback(ssotest.Jo(), "/")
+		p.Stop(t)
+		b.me().want(http.StatusOK)
+		a := late.ask(http.MethodGet, back, nil).want(http.StatusServiceUnavailable)
+		if !strings.Contains(string(a.body), "does not answer") {
+			t.Errorf("the page does not say why: %s", a.body)
+		}
+		p.Start(t) // with other keys
+		b.me().want(http.StatusOK)
+		// Its keys are read anew at most once a second.
+		s.eventually("a sign-in after the provider is back", func() bool {
+			begun := s.visitor()
+			return begun.ask(http.MethodGet, "/sign-in/start", nil).status == http.StatusSeeOther &&
+				begun.ask(http.MethodGet, begun.callback(ssotest.Jo(), "/"), nil).status == http.StatusSeeOther
 		})
-	}
+	})
 }
 
 // What the provider says of groups counts from the next sign-in on.
 func TestGroupsChange(t *testing.T) {
 	t.Parallel()
-	for name, start := range providers {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := start(t)
-			s := newServer(t, withProvider(t, p))
-			s.register(p)
-			s.member("plain", "group", "finance", "viewer", false)
-			b := s.visitor()
-			b.signIn(ssotest.Jo(), "/")
-			b.ask(http.MethodGet, "/api/v1/apps/plain", nil).want(http.StatusOK)
-			moved := ssotest.Jo()
-			moved.Groups = []string{"sales"}
-			p.Put(t, moved)
-			s.visitor().signIn(moved, "/")
-			b.ask(http.MethodGet, "/api/v1/apps/plain", nil).want(http.StatusNotFound)
-		})
-	}
+	withEachProvider(t, func(t *testing.T, p *ssotest.Provider, s *server) {
+		s.member("plain", "group", "finance", "viewer", false)
+		b := s.visitor()
+		b.signIn(ssotest.Jo(), "/")
+		b.ask(http.MethodGet, "/api/v1/apps/plain", nil).want(http.StatusOK)
+		moved := ssotest.Jo()
+		moved.Groups = []string{"sales"}
+		p.Put(t, moved)
+		s.visitor().signIn(moved, "/")
+		b.ask(http.MethodGet, "/api/v1/apps/plain", nil).want(http.StatusNotFound)
+	})
 }
 
 // A company's own web app sends its people's access tokens; other tokens of theirs are none.
 func TestAccessToken(t *testing.T) {
 	t.Parallel()
-	for name, start := range providers {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := start(t)
-			s := newServer(t, withProvider(t, p))
-			s.register(p)
-			s.member("plain", "person", "jo@example.com", "operator", true)
-			access, id := p.Tokens(t, ssotest.Jo())
-			s.get("/api/v1/apps/plain", "Authorization", "Bearer "+access).want(http.StatusOK)
-			s.get("/api/v1/apps/vision", "Authorization", "Bearer "+access).want(http.StatusNotFound)
-			s.get("/api/v1/me", "Authorization", "Bearer "+id).problem(http.StatusUnauthorized)
-			s.get("/api/v1/me", "Authorization", "Bearer "+access[:len(access)-4]+"AAAA").problem(http.StatusUnauthorized)
-			s.get("/api/v1/me", "Authorization", "Bearer "+adminToken).problem(http.StatusUnauthorized)
-		})
-	}
+	withEachProvider(t, func(t *testing.T, p *ssotest.Provider, s *server) {
+		s.member("plain", "person", "jo@example.com", "operator", true)
+		access, id := p.Tokens(t, ssotest.Jo())
+		s.get("/api/v1/apps/plain", "Authorization", "Bearer "+access).want(http.StatusOK)
+		s.get("/api/v1/apps/vision", "Authorization", "Bearer "+access).want(http.StatusNotFound)
+		s.get("/api/v1/me", "Authorization", "Bearer "+id).problem(http.StatusUnauthorized)
+		s.get("/api/v1/me", "Authorization", "Bearer "+access[:len(access)-4]+"AAAA").problem(http.StatusUnauthorized)
+		s.get("/api/v1/me", "Authorization", "Bearer "+adminToken).problem(http.StatusUnauthorized)
+	})
 }
 
 // Signing in makes a new session, and ends the one that was there.
