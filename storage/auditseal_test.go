@@ -314,3 +314,20 @@ func TestAuditKey(t *testing.T) {
 		t.Errorf("findings (-want +got):\n%s", diff)
 	}
 }
+
+// The very first line is sealed too, and one that comes after a while with nothing to do.
+func TestSealAfterNothing(t *testing.T) {
+	t.Parallel()
+	db := auditDB(t)
+	sealer := storage.NewAuditSealer(db, auditSecret(t))
+	for lines := int64(1); lines <= 3; lines++ {
+		for range 3 {
+			if n, waiting, err := sealer.Seal(t.Context()); n != 0 || waiting || err != nil {
+				t.Fatalf("%d lines, waiting %v, error %v with nothing to do", n, waiting, err)
+			}
+		}
+		writeLines(t, db, 1)
+		sealMore(t, sealer)
+		mustHold(t, db, lines)
+	}
+}

@@ -91,6 +91,8 @@ const serverGrants = `
 	UNION ALL
 	SELECT format('GRANT INSERT ON audit_seals TO %s', $1)
 	UNION ALL
+	SELECT format('GRANT SELECT ON SEQUENCE audit_id_seq TO %s', $1)
+	UNION ALL
 	SELECT format('GRANT USAGE, SELECT ON SEQUENCE %s TO %s', name, $1) FROM ours
 	WHERE relkind = 'S' AND oid <> pg_get_serial_sequence('audit', 'id')::regclass
 	UNION ALL

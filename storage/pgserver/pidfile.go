@@ -66,9 +66,13 @@ func firstLinePID(text []byte) int {
 // removed, because PostgreSQL also finds there the shared memory that backends
 // of the dead server may still use, and refuses to start beside them. Instead
 // its first line is made to name this process: PostgreSQL takes its own
-// parent's id as proof of a stale file (CreateLockFile in miscinit.c).
+// parent's id as proof of a stale file (CreateLockFile in miscinit.c). The lock of
+// the socket names the same process and is found nothing in, so it goes.
 func (c *cluster) disown(text []byte) error {
 	path := c.pidFile()
+	if err := os.Remove(socketFile(c.socketDir()) + ".lock"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove stale lock of the socket: %w", err)
+	}
 	_, rest, complete := bytes.Cut(text, []byte("\n"))
 	if firstLinePID(text) == 0 || !complete {
 		// Empty or torn: what a power cut leaves of a server that had only begun.

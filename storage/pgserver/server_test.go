@@ -185,13 +185,14 @@ func TestServerKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkMessage(t, <-server.Died(), "ended by itself")
-		path := filepath.Join(dir, "data", "postmaster.pid")
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(alter(string(text))), 0o600); err != nil {
-			t.Fatal(err)
+		for _, path := range []string{filepath.Join(dir, "data", "postmaster.pid"), socketFile(filepath.Join(dir, "run")) + ".lock"} {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(alter(string(text))), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 		t.Log("postmaster.pid:", name)
 		server = start(t, cfg)

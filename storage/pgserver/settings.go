@@ -27,11 +27,14 @@ type address struct {
 	port      int
 }
 
+// socketFile is PostgreSQL's name for its socket in a folder.
+func socketFile(dir string) string { return filepath.Join(dir, ".s.PGSQL."+strconv.Itoa(socketPort)) }
+
 // newAddress prefers the socket: it needs no free port, only this user can
 // reach it, and it is faster. A path too long for one, or with a comma, which
 // separates hosts in connection strings, leaves the loopback interface.
 func newAddress(ctx context.Context, socketDir string) (address, error) {
-	file := filepath.Join(socketDir, ".s.PGSQL."+strconv.Itoa(socketPort))
+	file := socketFile(socketDir)
 	if len(file) <= longestSocket && !strings.Contains(socketDir, ",") {
 		return address{socketDir: socketDir, port: socketPort}, nil
 	}
