@@ -129,7 +129,7 @@ func New(config Config) (*Engine, error) {
 		// Picking up within 5 ms. What River's own word does not reach, ours does (Wakes.Due), so
 		// the poll is a last resort and idling costs next to nothing.
 		FetchCooldown:     5 * time.Millisecond,
-		FetchPollInterval: time.Second,
+		FetchPollInterval: 2 * time.Second,
 		JobTimeout:        -1, // a step ends by its own limits; its lease shows that it lives
 		MaxAttempts:       1000,
 		// The history of work is in our tables; River's rows are of no use once done.
