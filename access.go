@@ -192,14 +192,20 @@ func (s *accessSettings) adminToken(dir string) (string, error) {
 }
 
 // applyTo fills in what the server must know of who may come in.
-func (s *accessSettings) applyTo(config *api.Config, provider *sso.Provider) {
-	config.Provider, config.Issuer = provider, strings.TrimRight(s.OIDCIssuer, "/")
+func (s *serveSettings) applyTo(config *api.Config) (err error) {
+	if config.Provider, err = s.provider(config.Logger); err != nil {
+		return err
+	}
+	if config.Proxies, err = s.proxies(); err != nil {
+		return err
+	}
+	config.Hosts, config.Issuer = s.hosts(), strings.TrimRight(s.OIDCIssuer, "/")
 	config.AdminGroups = s.AdminGroups
 	for _, login := range s.Admins {
 		config.Admins = append(config.Admins, strings.ToLower(strings.TrimSpace(login)))
 	}
 	config.SessionIdle, config.SessionLife, config.TokensFor = s.SessionIdle, s.SessionLife, s.TokensFor
 	config.Origins = s.CORSOrigins
-	config.Proxies, _ = s.proxies() // validated before
 	config.CallerRate, config.AddressRate, config.MaxWaiting = s.RateLimit, s.AddressRateLimit, s.MaxWaiting
+	return nil
 }

@@ -79,10 +79,6 @@ func (c *serveCmd) serve(ctx context.Context, s *streams, p *parts) error {
 	if err != nil {
 		return err
 	}
-	provider, err := c.provider(p.logger)
-	if err != nil {
-		return err
-	}
 	token, err := c.adminToken(p.dir)
 	if err != nil {
 		return err
@@ -98,8 +94,9 @@ func (c *serveCmd) serve(ctx context.Context, s *streams, p *parts) error {
 			return nil
 		},
 	}
-	c.applyTo(&config, provider)
-	config.Hosts = c.hosts()
+	if err := c.applyTo(&config); err != nil {
+		return err
+	}
 	server := api.New(config)
 	if c.Demo {
 		stop, err := startDemo(ctx, engine, c.DemoSpeed, p.logger)

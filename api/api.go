@@ -215,6 +215,7 @@ type request struct {
 	caller   jobs.Caller
 	identity *identity      // who asks; nil before that is known
 	snap     *jobs.Snapshot // the task that the route names, once the caller may view it
+	app      string         // the app that the body names, where the route names none
 	http     *http.Request
 	failed   *Problem // what huma answered for an error of a handler
 }

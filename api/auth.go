@@ -1,8 +1,10 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 
 	"github.com/google/uuid"
@@ -31,7 +33,7 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 			return echo.ErrNotFound
 		}
 		if err := s.authorize(c, r, rule); err != nil {
-			return s.refusedAccess(c, err)
+			return err
 		}
 		return next(c)
 	}
@@ -168,16 +170,17 @@ func (s *Server) refusedSignIn(c echo.Context, err error) error {
 	return err
 }
 
-// refusedAccess notes what a caller was refused.
-func (s *Server) refusedAccess(c echo.Context, err error) error {
-	if errors.Is(err, errForbidden) || errors.Is(err, errTokenLimits) {
-		app, object := c.Param("app"), c.Param("id")
-		if snap := requestOf(c.Request().Context()).snap; snap != nil {
-			app = snap.Task.App
-		}
-		s.note(c, "request.refuse", app, object, c.Request().Method+" "+c.Path())
+// noteRefusal notes what a caller who is known was refused: by the rule of the route, or by the
+// handler, which may know more.
+func (s *Server) noteRefusal(c echo.Context, r *request) {
+	if r.identity == nil || c.Response().Status != http.StatusForbidden {
+		return
 	}
-	return err
+	app := cmp.Or(c.Param("app"), r.app)
+	if r.snap != nil {
+		app = r.snap.Task.App
+	}
+	s.note(c, "request.refuse", app, c.Param("id"), c.Request().Method+" "+c.Path())
 }
 
 // note writes a line of the audit trail about something that was refused. That it cannot be

@@ -184,6 +184,7 @@ func (s *Server) draft(c echo.Context, r io.Reader) (*jobs.Draft, []byte, error)
 		return nil, nil, err
 	}
 	digest := sha256.Sum256(canonical)
+	requestOf(ctx).app = in.App
 	switch rights := requestOf(ctx).identity.rights(in.App); {
 	case !rights.Has(storage.View):
 		return nil, nil, jobs.NoSuchApp(in.App)

@@ -38,6 +38,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		} else if shared.failed != nil {
 			s.report(c.Request().Context(), shared.failed)
 		}
+		s.noteRefusal(c, shared)
 		s.access(c, shared, time.Since(began))
 		return nil
 	}

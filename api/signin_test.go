@@ -395,6 +395,14 @@ func TestListsAreScoped(t *testing.T) {
 		}
 	}
 	s.get("/api/v1/audit", "Authorization", "Bearer "+jo.token).problem(http.StatusForbidden)
+	// What the handler refuses leaves a line as well as what the rule of the route does.
+	s.member("vision", "person", jo.login, "viewer", false)
+	s.do(http.MethodPost, "/api/v1/tasks", noop(object{"app": "vision"}), "Authorization", "Bearer "+jo.token).problem(http.StatusForbidden)
+	if n := s.count(`SELECT count(*) FROM audit WHERE action = 'request.refuse' AND actor = $1 AND app = 'vision'`, jo.login); n != 1 {
+		t.Errorf("%d lines tell of the task that was refused", n)
+	}
+	s.exec(`DELETE FROM members WHERE app = 'vision'`)
+	s.engine.AccessChanged()
 	s.do(http.MethodPost, "/api/v1/tasks", noop(object{"app": "vision"}), "Authorization", "Bearer "+jo.token).problem(http.StatusUnprocessableEntity)
 }
 

@@ -82,12 +82,13 @@ func EndSession(ctx context.Context, tx pgx.Tx, person, id uuid.UUID) (login str
 }
 
 // EndSessionsAt ends sessions on the word of the provider: those of its session sid, or without
-// one, all of its subject. It returns how many.
+// one, all of its subject. A session of the subject that came without a sid may be the one that is
+// meant, so it ends too. It returns how many.
 func EndSessionsAt(ctx context.Context, tx pgx.Tx, issuer, subject, sid string) (int64, error) {
 	tag, err := tx.Exec(ctx, `
 		DELETE FROM sessions s USING people p
 		WHERE p.id = s.person_id AND p.issuer = $1
-			AND ($3 = '' OR s.provider_sid = $3) AND ($2 = '' OR p.subject = $2) AND ($2 <> '' OR $3 <> '')`,
+			AND ($3 = '' OR s.provider_sid = $3 OR (s.provider_sid IS NULL AND $2 <> '')) AND ($2 = '' OR p.subject = $2) AND ($2 <> '' OR $3 <> '')`,
 		issuer, subject, sid)
 	return tag.RowsAffected(), err
 }
