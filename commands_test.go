@@ -36,7 +36,7 @@ func TestHelp(t *testing.T) {
 	if !errors.Is(err, errDone) {
 		t.Errorf("error %v", err)
 	}
-	for _, command := range []string{"serve", "sim", "migrate", "health", "rotate-key", "openapi", "version"} {
+	for _, command := range []string{"serve", "sim", "migrate", "health", "doctor", "rotate-key", "openapi", "version"} {
 		if !strings.Contains(text, "\n  "+command+" ") {
 			t.Errorf("the help does not list %s:\n%s", command, text)
 		}
@@ -81,7 +81,7 @@ func TestSettingsAreDescribed(t *testing.T) {
 // TestSettingsRefused wants everything that is wrong told at once, before anything starts.
 func TestSettingsRefused(t *testing.T) {
 	t.Parallel()
-	_, err := output(t, "serve", "--addr=0.0.0.0:8080", "--storage-url=s3://bucket", "--workers=0", "--data="+t.TempDir())
+	_, err := output(t, "serve", "--addr=0.0.0.0:8080", "--storage-url=s3://bucket?secret=abc", "--workers=0", "--data="+t.TempDir())
 	if err == nil {
 		t.Fatal("no error")
 	}

@@ -29,11 +29,13 @@ var guests = map[string]struct {
 	by  []string
 	why string
 }{
-	"oracle/sim":          {[]string{"main", "bench"}, "the simulator must not become a part of the product"},
-	"oracle/sim/identity": {[]string{"main", "bench"}, "the simulator must not become a part of the product"},
-	"api/sso/ssotest":     {nil, "it is for tests, and brings the package testing"},
-	"storage/storagetest": {[]string{"bench"}, "it is for tests, and brings the package testing"},
-	"migrations":          {[]string{"main", "storage/storagetest", "bench"}, "storage is handed the files, so that tests can hand it others"},
+	"oracle/sim":           {[]string{"main", "bench"}, "the simulator must not become a part of the product"},
+	"oracle/sim/identity":  {[]string{"main", "bench"}, "the simulator must not become a part of the product"},
+	"api/npmtest":          {[]string{"api/sso/ssotest"}, "it is for tests, and brings the package testing"},
+	"api/sso/ssotest":      {nil, "it is for tests, and brings the package testing"},
+	"storage/files/s3test": {nil, "it is for tests, and brings the package testing"},
+	"storage/storagetest":  {[]string{"bench"}, "it is for tests, and brings the package testing"},
+	"migrations":           {[]string{"main", "storage/storagetest", "bench"}, "storage is handed the files, so that tests can hand it others"},
 }
 
 // loners import nothing of the project.

@@ -23,6 +23,7 @@ type cli struct {
 	Sim       simCmd       `cmd:"" help:"Serve a simulated EPM Cloud environment, to test against."`
 	Migrate   migrateCmd   `cmd:"" help:"Bring the database's schema up to date and end."`
 	Health    healthCmd    `cmd:"" help:"Ask a serving process on this machine whether it is ready."`
+	Doctor    doctorCmd    `cmd:"" help:"Check the settings, and all that they name, and say what is missing."`
 	RotateKey rotateKeyCmd `cmd:"" name:"rotate-key" help:"Replace the key that stored credentials are encrypted with, while the server runs."`
 	Audit     auditCmd     `cmd:"" help:"Verify or print the audit trail."`
 	OpenAPI   openapiCmd   `cmd:"" name:"openapi" help:"Print the API's description (OpenAPI 3.1)."`

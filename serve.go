@@ -56,12 +56,12 @@ func (c *serveCmd) Run(ctx context.Context, s *streams) error {
 	if err := storage.Migrate(ctx, db.pool, migrations.Files, logger); err != nil {
 		return err
 	}
-	folder, err := files.Open(c.storageDir(dir))
+	store, err := c.openStorage(ctx, dir)
 	if err != nil {
 		return err
 	}
-	defer folder.Close() //nolint:errcheck // nothing is open any more
-	return c.serve(ctx, s, &parts{dir: dir, logger: logger, listener: listener, db: db, files: folder})
+	defer store.Close() //nolint:errcheck // nothing is open any more
+	return c.serve(ctx, s, &parts{dir: dir, logger: logger, listener: listener, db: db, files: store})
 }
 
 // parts are what a serving process is put together from.
@@ -70,7 +70,7 @@ type parts struct {
 	logger   *slog.Logger
 	listener net.Listener
 	db       *database
-	files    *files.Folder
+	files    files.Store
 }
 
 func (c *serveCmd) serve(ctx context.Context, s *streams, p *parts) error {
@@ -84,14 +84,15 @@ func (c *serveCmd) serve(ctx context.Context, s *streams, p *parts) error {
 		return err
 	}
 	var working atomic.Bool
+	stored := &storageCheck{store: p.files}
 	config := api.Config{
 		Engine: engine, Files: p.files, AdminToken: token, PublicURL: c.PublicURL, MaxUpload: c.MaxUpload,
 		Version: version, Logger: p.logger, Metrics: metrics.Registry, MetricsElsewhere: c.MetricsAddr != "",
-		Ready: func(context.Context) error {
+		Ready: func(ctx context.Context) (string, error) {
 			if !working.Load() {
-				return errors.New("the workers do not run yet")
+				return "", errors.New("the workers do not run yet")
 			}
-			return nil
+			return stored.ask(ctx)
 		},
 	}
 	if err := c.applyTo(&config); err != nil {
@@ -178,6 +179,7 @@ func (c *serveCmd) engine(ctx context.Context, p *parts, metrics *api.Metrics) (
 		Pool: p.db.pool, Files: p.files, Sealer: sealer, Kinds: jobs.NewKinds(kinds...), Logger: p.logger,
 		Process: uuid.NewString(), Workers: c.Workers, Limits: c.limits(),
 		KeepOutputs: c.KeepOutputs, KeepFailedInput: c.KeepFailedInput, KeepAudit: c.AuditKeep, Removed: metrics.Removed,
+		SignedDownloads: c.SignedDownloads, KeepVersions: c.KeepVersions, KeepChanges: c.KeepChanges, KeepUploads: c.KeepUploads, UploadQuota: storage.Quota{Person: c.PersonQuota, App: c.AppQuota},
 	})
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -61,23 +59,29 @@ type serveSettings struct {
 	accessSettings `embed:""`
 	auditSettings  `embed:""`
 
-	Addr        string `env:"LONGHAUL_ADDR" default:"127.0.0.1:8080" help:"Listen address; port 0 picks one and prints it."`
-	StorageURL  string `name:"storage-url" env:"LONGHAUL_STORAGE_URL" placeholder:"DIR" help:"Folder for uploads and outputs. Default: uploads/ in the data folder."`
-	PublicURL   string `name:"public-url" env:"LONGHAUL_PUBLIC_URL" placeholder:"URL" help:"External base URL, for links. Default: from the request."`
-	MetricsAddr string `env:"LONGHAUL_METRICS_ADDR" placeholder:"ADDR" help:"Serve /metrics on its own address, without sign-in. Default: on the main address, signed in."`
-	TestKinds   bool   `env:"LONGHAUL_TEST_KINDS" help:"Offer the kinds noop and sleep, for benchmarks and client tests."`
-	AllowRemote bool   `env:"LONGHAUL_ALLOW_REMOTE" help:"In local mode, listen on an address that others can reach although the only sign-in is the admin token."`
-	Workers     int    `env:"LONGHAUL_WORKERS" default:"100" help:"How many steps run at once."`
+	Addr            string `env:"LONGHAUL_ADDR" default:"127.0.0.1:8080" help:"Listen address; port 0 picks one and prints it."`
+	StorageURL      string `name:"storage-url" env:"LONGHAUL_STORAGE_URL" placeholder:"DIR" help:"Where uploads and outputs live: a folder, or s3://bucket/folder?endpoint=URL&region=NAME&path_style=true. Default: uploads/ in the data folder."`
+	SignedDownloads bool   `env:"LONGHAUL_SIGNED_DOWNLOADS" help:"With a bucket: send downloads there, by addresses that work for five minutes, and do not stream them through."`
+	PublicURL       string `name:"public-url" env:"LONGHAUL_PUBLIC_URL" placeholder:"URL" help:"External base URL, for links. Default: from the request."`
+	MetricsAddr     string `env:"LONGHAUL_METRICS_ADDR" placeholder:"ADDR" help:"Serve /metrics on its own address, without sign-in. Default: on the main address, signed in."`
+	TestKinds       bool   `env:"LONGHAUL_TEST_KINDS" help:"Offer the kinds noop and sleep, for benchmarks and client tests."`
+	AllowRemote     bool   `env:"LONGHAUL_ALLOW_REMOTE" help:"In local mode, listen on an address that others can reach although the only sign-in is the admin token."`
+	Workers         int    `env:"LONGHAUL_WORKERS" default:"100" help:"How many steps run at once."`
 
 	KeepOutputs     time.Duration `env:"LONGHAUL_KEEP_OUTPUTS" default:"24h" help:"How long outputs are kept after a task's end."`
 	KeepFailedInput time.Duration `env:"LONGHAUL_KEEP_FAILED_INPUT" default:"0s" help:"How long the input of a failed or cancelled task is kept, so that it can be retried without sending it again."`
+	KeepVersions    time.Duration `env:"LONGHAUL_KEEP_VERSIONS" default:"720h" help:"How long what a file of an app was before it was replaced or deleted is kept."`
+	KeepChanges     time.Duration `env:"LONGHAUL_KEEP_CHANGES" default:"720h" help:"How long changes of files stay in the feed; clients that come back later start over."`
+	KeepUploads     time.Duration `env:"LONGHAUL_KEEP_UPLOADS" default:"168h" help:"How long an upload is kept after its last byte came."`
 	StopTimeout     time.Duration `env:"LONGHAUL_STOP_TIMEOUT" default:"20s" help:"How long steps in hand may take to finish when the process stops; then they are handed back."`
 
-	MaxUpload  int64 `env:"LONGHAUL_MAX_UPLOAD" default:"0" help:"Largest archive that is taken in, in bytes; 0: no limit."`
-	MaxBytes   int64 `env:"LONGHAUL_MAX_BYTES" default:"107374182400" help:"Most bytes an archive may unpack to."`
-	MaxEntries int   `env:"LONGHAUL_MAX_ENTRIES" default:"100000" help:"Most entries an archive may have."`
-	MaxRatio   int64 `env:"LONGHAUL_MAX_RATIO" default:"200" help:"Most unpacked bytes for each packed byte of an archive."`
-	MaxPath    int   `env:"LONGHAUL_MAX_PATH" default:"512" help:"Longest name of an entry in an archive, in bytes."`
+	MaxUpload   int64 `env:"LONGHAUL_MAX_UPLOAD" default:"0" help:"Largest archive or upload that is taken in, in bytes; 0: no limit."`
+	PersonQuota int64 `env:"LONGHAUL_PERSON_QUOTA" default:"0" help:"Most bytes of uploads that a person may have unused; 0: no limit."`
+	AppQuota    int64 `env:"LONGHAUL_APP_QUOTA" default:"0" help:"Most bytes of uploads that may be unused for an app; 0: no limit."`
+	MaxBytes    int64 `env:"LONGHAUL_MAX_BYTES" default:"107374182400" help:"Most bytes an archive may unpack to."`
+	MaxEntries  int   `env:"LONGHAUL_MAX_ENTRIES" default:"100000" help:"Most entries an archive may have."`
+	MaxRatio    int64 `env:"LONGHAUL_MAX_RATIO" default:"200" help:"Most unpacked bytes for each packed byte of an archive."`
+	MaxPath     int   `env:"LONGHAUL_MAX_PATH" default:"512" help:"Longest name of an entry in an archive, in bytes."`
 
 	Demo      bool    `env:"LONGHAUL_DEMO" help:"Serve a simulated EPM Cloud environment too, and make the app vision on it."`
 	DemoSpeed float64 `env:"LONGHAUL_DEMO_SPEED" default:"1" help:"How many seconds pass in the simulated environment in a real one."`
@@ -93,18 +97,16 @@ func (s *serveSettings) validate() error {
 		problems = append(problems, fmt.Errorf(
 			"LONGHAUL_ADDR %q can be reached by others, and the only sign-in is the admin token; listen on 127.0.0.1, or say --allow-remote when something in front keeps strangers out", s.Addr))
 	}
-	if strings.Contains(s.StorageURL, "://") {
-		problems = append(problems, errors.New("LONGHAUL_STORAGE_URL is an address; this version keeps files in a folder, give its path")) // without the address: it can hold a password
-	}
 	for name, value := range map[string]int64{
 		"LONGHAUL_WORKERS": int64(s.Workers), "LONGHAUL_MAX_BYTES": s.MaxBytes, "LONGHAUL_MAX_ENTRIES": int64(s.MaxEntries),
 		"LONGHAUL_MAX_RATIO": s.MaxRatio, "LONGHAUL_MAX_PATH": int64(s.MaxPath), "LONGHAUL_KEEP_OUTPUTS": int64(s.KeepOutputs),
+		"LONGHAUL_KEEP_UPLOADS": int64(s.KeepUploads), "LONGHAUL_KEEP_VERSIONS": int64(s.KeepVersions), "LONGHAUL_KEEP_CHANGES": int64(s.KeepChanges),
 	} {
 		if value <= 0 {
 			problems = append(problems, fmt.Errorf("%s must be greater than 0", name))
 		}
 	}
-	return errors.Join(append(problems, s.validateKeys(), s.validateAccess(), s.validateEdges(), s.validateAudit())...)
+	return errors.Join(append(problems, s.validateStorage(), s.validateKeys(), s.validateAccess(), s.validateEdges(), s.validateAudit())...)
 }
 
 // limits bound the archives that are taken in.
@@ -112,11 +114,6 @@ func (s *serveSettings) limits() archive.Limits {
 	limits := archive.DefaultLimits()
 	limits.Bytes, limits.Entries, limits.Ratio, limits.Path = s.MaxBytes, s.MaxEntries, s.MaxRatio, s.MaxPath
 	return limits
-}
-
-// storageDir is the folder of uploads and outputs.
-func (s *serveSettings) storageDir(data string) string {
-	return cmp.Or(s.StorageURL, filepath.Join(data, "uploads"))
 }
 
 func loopback(host string) bool {

@@ -95,19 +95,21 @@ func (w *walker) callers() []*someone {
 	grouped.column, grouped.rights = "by group", operator|storage.Data
 	appAdmin := member("app admin", "admin", true, admin|storage.Data)
 	w.inBrowser = appAdmin.id
+	stranger := w.person("stranger@example.com")
+	stranger.column = "stranger"
 	return []*someone{
 		{column: "nobody"},
-		{column: "stranger", token: w.person("stranger@example.com").token},
+		stranger,
 		member("viewer", "viewer", false, viewer),
 		member("operator", "operator", true, operator|storage.Data),
 		grouped,
 		member("no data", "operator", false, operator),
 		appAdmin,
-		{column: "its token", token: w.tokenOf(appAdmin.id, operator), rights: operator},
-		{column: "elsewhere", token: w.tokenOf(appAdmin.id, storage.AllRights, "plain")},
-		{column: "in browser", cookie: "some", rights: admin | storage.Data},
+		{column: "its token", id: appAdmin.id, token: w.tokenOf(appAdmin.id, operator), rights: operator},
+		{column: "elsewhere", id: appAdmin.id, token: w.tokenOf(appAdmin.id, storage.AllRights, "plain")},
+		{column: "in browser", id: appAdmin.id, cookie: "some", rights: admin | storage.Data},
 		member("admin, no data", "admin", false, admin),
-		{column: "instance", token: adminToken, rights: storage.AllRights, everywhere: true},
+		{column: "instance", id: storage.LocalAdmin, token: adminToken, rights: storage.AllRights, everywhere: true},
 	}
 }
 
@@ -127,6 +129,8 @@ func (who *someone) outcome(rule api.Rule, route, app string) string {
 		return "ok"
 	case rule.Who == "person":
 		return allowed[who.cookie != "" || who.everywhere]
+	case rule.Who == "owner":
+		return allowed[who.rights.Has(rule.Right)]
 	case rule.Who == "instance" || !strings.Contains(route, "/:"):
 		return allowed[(rule.Who != "instance" || who.everywhere) && who.rights.Has(rule.Right)]
 	case !rights.Has(storage.View):
@@ -156,18 +160,23 @@ var bodies = map[string]string{
 	"POST /api/v1/apps":                     `{"name": "made", "product": "none"}`,
 	"PUT /api/v1/apps/:app":                 `{"product": "none"}`,
 	"PUT /api/v1/apps/:app/members/:member": `{"role": "viewer"}`,
+	"POST /api/v1/apps/:app/files":          `{"path": "copy", "copy_of": "x"}`,
 	"POST /api/v1/tokens":                   `{"name": "walk", "scopes": ["view"]}`,
+	"PATCH /api/v1/uploads/:id":             "x",
 }
 
 // ask makes the request of a route for a target and tells its outcome in a word.
 func (w *walker) ask(route string, who *someone, t *target) string {
 	w.t.Helper()
 	w.refill(t)
+	if strings.Contains(route, "/files") {
+		w.put(t.app, "x", "x")
+	}
 	w.exec(`DELETE FROM apps WHERE name IN ('made')`)
 	w.exec(`INSERT INTO members (app, kind, member, role, see_data, added_by) VALUES ($1, 'person', 'walked@example.com', 'viewer', false, 'test')
 		ON CONFLICT DO NOTHING`, t.app)
 	method, path, _ := strings.Cut(route, " ")
-	path = strings.NewReplacer(":app", t.app, ":member", "person:walked@example.com", "outputs/*", "outputs/x", "/static/*", w.static).Replace(path)
+	path = strings.NewReplacer(":app", t.app, ":member", "person:walked@example.com", "outputs/*", "outputs/x", "files/*", "files/x", "versions/*", "versions/x", "files/move", "files/move?path=x", "files/delete", "files/delete?path=x", "/static/*", w.static).Replace(path)
 	switch {
 	case strings.Contains(path, "tasks/:id"):
 		path = strings.Replace(path, ":id", t.task, 1)
@@ -184,6 +193,15 @@ func (w *walker) ask(route string, who *someone, t *target) string {
 		req.Header.Set("Content-Type", "application/json")
 	} else if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if strings.Contains(route, "/uploads") {
+		req.Header.Set("Tus-Resumable", "1.0.0")
+		req.Header.Set("Content-Type", "application/offset+octet-stream")
+		if method == http.MethodPost {
+			req.Header.Set("Upload-Length", "0")
+		} else {
+			req.Header.Set("Upload-Offset", "0")
+		}
 	}
 	if who.token != "" {
 		req.Header.Set("Authorization", "Bearer "+who.token)
@@ -212,12 +230,25 @@ func (w *walker) ownRecord(path string, who *someone) string {
 		owner = w.inBrowser
 	}
 	switch {
+	case strings.Contains(path, "/uploads/"):
+		return w.uploadRow(who.id).String()
 	case strings.Contains(path, "/people/"):
 		return w.person("gone-" + uuid.NewString() + "@example.com").id.String()
 	case strings.Contains(path, "/sessions/"):
 		return w.sessionRow(owner).String()
 	}
 	return w.tokenRow(owner).String()
+}
+
+// uploadRow makes an upload of a person, else of the administrator, that is to have one byte, and
+// returns its id.
+func (s *server) uploadRow(of ...uuid.UUID) uuid.UUID {
+	s.t.Helper()
+	id := uuid.Must(uuid.NewV7())
+	s.exec(`INSERT INTO uploads (id, owner, created_by, protocol, size, growth, expires_at)
+		VALUES ($1, $2, 'test', 'tus', 1, json_build_object('key', $3::text, 'digest', '{}'::json), now() + interval '1 hour')`,
+		id, append(of, storage.LocalAdmin)[0], storage.ContentKey(id))
+	return id
 }
 
 // tokenRow makes an API token of a person, else of the administrator, and returns its id.

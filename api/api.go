@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"longhaul/api/sso"
+	"longhaul/api/tus"
 	"longhaul/jobs"
 	"longhaul/storage"
 	"longhaul/storage/files"
@@ -25,7 +26,7 @@ import (
 // Config is what a Server needs. Engine, Files, AdminToken and Logger must be given.
 type Config struct {
 	Engine *jobs.Engine
-	Files  *files.Folder
+	Files  files.Store
 	// AdminToken signs in the administrator of local mode. It is not for where Provider is given.
 	AdminToken string
 	// Provider signs people in; nil means local mode.
@@ -52,7 +53,7 @@ type Config struct {
 	// for a moment more. MaxWaiting is how many requests of one caller may wait for changes at once.
 	// 0 means no limit.
 	CallerRate, AddressRate, MaxWaiting int
-	// MaxUpload is the largest archive that is taken in, in bytes; 0 means no limit but the disk.
+	// MaxUpload is the largest archive or upload that is taken in, in bytes; 0 means no limit but the disk.
 	MaxUpload int64
 	Version   string
 	Logger    *slog.Logger
@@ -60,8 +61,9 @@ type Config struct {
 	Metrics *prometheus.Registry
 	// MetricsElsewhere leaves /metrics to a listener of its own.
 	MetricsElsewhere bool
-	// Ready reports why the process is not ready, or nil.
-	Ready func(context.Context) error
+	// Ready reports why the process is not ready, or nil, and what the operator should see to all the
+	// same, or nothing.
+	Ready func(context.Context) (warning string, err error)
 }
 
 // Server answers HTTP requests.
@@ -75,6 +77,7 @@ type Server struct {
 	origins   *http.CrossOriginProtection
 	limits    *limits
 	deadlines deadlines
+	tus       *tus.Handler
 	stopping  context.Context // ends when requests that wait are to end
 	stop      context.CancelFunc
 }
@@ -106,13 +109,12 @@ func New(config Config) *Server {
 // Router knows all routes, for those who walk or add to them.
 func (s *Server) Router() *echo.Echo { return s.echo }
 
-// Handler is the server as an http.Handler. HEAD is answered like GET; net/http leaves the body
-// out. An event stream has no end to wait for, so HEAD of it stays refused.
+// Handler is the server as an http.Handler.
 func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodHead && !strings.HasSuffix(r.URL.Path, "/events") {
-			r = r.Clone(r.Context())
-			r.Method = http.MethodGet
+		if method := methodOf(r); method != r.Method {
+			r = r.Clone(context.WithValue(r.Context(), headKey{}, r.Method == http.MethodHead))
+			r.Method = method
 		}
 		s.echo.ServeHTTP(w, r)
 	})
@@ -136,6 +138,8 @@ func (s *Server) routes() {
 	s.taskRoutes(signedIn)
 	s.eventRoutes(signedIn)
 	s.outputRoutes(signedIn)
+	s.uploadRoutes(signedIn)
+	s.fileRoutes(signedIn)
 	s.appRoutes()
 	s.consentRoutes()
 	s.kindRoutes()
@@ -166,6 +170,8 @@ func (s *Server) describe() huma.Config {
 	config.Servers = []*huma.Server{{URL: "/", Description: "This server"}}
 	config.Tags = []*huma.Tag{
 		{Name: "Tasks", Description: "Runs of a kind of work for an app."},
+		{Name: "Uploads", Description: "Bytes on their way in: resumable, by tus 1.0."},
+		{Name: "Files", Description: "An app's lasting files, and the feed of their changes."},
 		{Name: "Apps", Description: "Oracle Cloud applications with their connection and limits."},
 		{Name: "Kinds", Description: "What tasks can be started."},
 		{Name: "Audit", Description: "Who did what, and what came of it."},

@@ -137,7 +137,7 @@ func (s *Server) appRoutes() {
 		},
 	}, s.putApp)
 	huma.Register(s.huma, huma.Operation{
-		OperationID: "delete-app", Method: http.MethodDelete, Path: path + "/{app}", Tags: tags, Summary: "Delete an app without tasks",
+		OperationID: "delete-app", Method: http.MethodDelete, Path: path + "/{app}", Tags: tags, Summary: "Delete an app without tasks and files",
 		DefaultStatus: http.StatusNoContent, Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict},
 	}, s.deleteApp)
 	huma.Register(s.huma, huma.Operation{
@@ -227,7 +227,7 @@ func (s *Server) putApp(ctx context.Context, in *putAppInput) (*appOutput, error
 func (s *Server) deleteApp(ctx context.Context, in *appInput) (*struct{}, error) {
 	err := s.Engine.DeleteApp(ctx, in.App, requestOf(ctx).caller)
 	if errors.Is(err, storage.ErrConflict) {
-		return nil, refuse(ctx, http.StatusConflict, "The app has tasks. Delete them first; the record of what ran outlives its files.")
+		return nil, refuse(ctx, http.StatusConflict, "The app has tasks or files. Delete them first.")
 	}
 	return nil, err
 }

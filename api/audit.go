@@ -173,8 +173,7 @@ func (s *Server) exportAudit(c echo.Context, format string, f storage.AuditFilte
 	if err != nil {
 		return err // before anything was sent, so that it is an answer
 	}
-	attachment(c, "audit."+format)
-	c.Response().Header().Set(echo.HeaderContentType, map[string]string{"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}[format])
+	attachment(c, "audit."+format, map[string]string{"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}[format])
 	c.Response().WriteHeader(http.StatusOK)
 	err = storage.WriteAudit(c.Response(), format, func(yield func(storage.AuditLine, error) bool) {
 		for ; ok; first, err, ok = next() {

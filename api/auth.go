@@ -83,6 +83,11 @@ func (s *Server) authorize(c echo.Context, r *request, rule needs) error {
 			return errForbidden
 		}
 		return nil
+	case owner:
+		if !r.identity.anywhere(rule.right) {
+			return errForbidden
+		}
+		return nil
 	case withRight:
 		return s.authorizeOn(c, r, rule.right)
 	case nobody:

@@ -65,7 +65,13 @@ type site struct {
 // complained: about a script, or about what its Content-Security-Policy forbids.
 func newSite(browser context.Context, t *testing.T, changes ...func(*config)) *site {
 	t.Helper()
-	s := &site{server: newServer(t, changes...)}
+	return openSite(browser, t, newServer(t, changes...))
+}
+
+// openSite opens a tab on a server that is there.
+func openSite(browser context.Context, t *testing.T, server *server) *site {
+	t.Helper()
+	s := &site{server: server}
 	tab, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	s.tab = tab
 	var complaints []string

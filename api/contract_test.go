@@ -94,13 +94,15 @@ func readContract(t testing.TB, raw []byte) *contract {
 	return c
 }
 
+// operation is what a request is for: of several, the one whose path says most.
 func (c *contract) operation(method, path string) *operation {
+	var found *operation
 	for _, op := range c.operations {
-		if op.method == method && op.matches.MatchString(path) {
-			return op
+		if op.method == method && op.matches.MatchString(path) && (found == nil || strings.Count(op.path, "{") < strings.Count(found.path, "{")) {
+			found = op
 		}
 	}
-	return nil
+	return found
 }
 
 // schema compiles the schema of an answer.

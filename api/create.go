@@ -15,7 +15,9 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
+	"golang.org/x/text/unicode/norm"
 
 	"longhaul/jobs"
 	"longhaul/storage"
@@ -31,6 +33,8 @@ type CreateTask struct {
 	Kind        string         `json:"kind" minLength:"1" doc:"What to do; GET /api/v1/kinds lists what there is"`
 	Params      map[string]any `json:"params,omitempty" doc:"As the kind's JSON Schema describes"`
 	MaxRejected *int64         `json:"max_rejected,omitempty" minimum:"0" doc:"More rejected records than this make the task fail; left out: no limit"`
+	Upload      string         `json:"upload,omitempty" format:"uuid" doc:"A finished upload of yours, instead of the part file; it is used by this"`
+	File        string         `json:"file,omitempty" doc:"The path of one of the app's files, instead of the part file; it stays as it is"`
 }
 
 // createTask handles POST /api/v1/tasks, for the operators of its app.
@@ -41,9 +45,9 @@ func (s *Server) createTask(c echo.Context) error {
 	}
 	switch contentType {
 	case echo.MIMEApplicationJSON:
-		return s.createFromJSON(c)
+		return useProblem(c, s.createFromJSON(c))
 	case echo.MIMEMultipartForm:
-		return s.createFromParts(c, params["boundary"])
+		return useProblem(c, s.createFromParts(c, params["boundary"]))
 	}
 	return echo.NewHTTPError(http.StatusUnsupportedMediaType, "Send application/json, or multipart/form-data with the parts task and file.")
 }
@@ -188,13 +192,21 @@ func (s *Server) draft(c echo.Context, r io.Reader) (*jobs.Draft, []byte, error)
 	switch rights := requestOf(ctx).identity.rights(in.App); {
 	case !rights.Has(storage.View):
 		return nil, nil, jobs.NoSuchApp(in.App)
-	case !rights.Has(storage.Operate):
+	case !rights.Has(storage.Operate), in.File != "" && !rights.Has(storage.Data):
 		return nil, nil, errForbidden
 	}
-	draft, err := s.Engine.Draft(ctx, jobs.NewTask{
+	n := jobs.NewTask{
 		App: in.App, Name: in.Name, Kind: in.Kind, Params: params, MaxRejected: in.MaxRejected,
-		By: requestOf(ctx).caller,
-	})
+		File: norm.NFC.String(in.File), By: requestOf(ctx).caller,
+	}
+	if in.Upload != "" {
+		id, err := uuid.Parse(in.Upload)
+		if err != nil {
+			return nil, nil, invalidPart("upload", "is not the id of an upload")
+		}
+		n.Upload = &id
+	}
+	draft, err := s.Engine.Draft(ctx, n)
 	return draft, digest[:], err
 }
 

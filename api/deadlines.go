@@ -147,7 +147,9 @@ func (b *timedBody) Read(p []byte) (int, error) {
 
 // streams reports whether a request's body is a file, which may take as long as it needs.
 func streams(c echo.Context) bool {
-	return c.Path() == tasksPath && mediaType(c) == echo.MIMEMultipartForm
+	return (c.Path() == tasksPath || c.Path() == filesPath) && mediaType(c) == echo.MIMEMultipartForm ||
+		c.Path() == uploadsPath || strings.HasPrefix(c.Path(), uploadsPath+"/") ||
+		c.Path() == fileRoute && c.Request().Method == http.MethodPut
 }
 
 func mediaType(c echo.Context) string {
@@ -163,7 +165,7 @@ func mediaType(c echo.Context) string {
 func (s *Server) readForm(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		if r.Body == nil || r.Body == http.NoBody || strings.HasPrefix(r.URL.Path, "/api/") {
+		if r.Body == nil || r.Body == http.NoBody || strings.HasPrefix(r.URL.Path, "/api/") || streams(c) {
 			return next(c)
 		}
 		r.Body = http.MaxBytesReader(c.Response(), r.Body, maxForm)

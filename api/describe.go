@@ -28,13 +28,22 @@ func (s *Server) schemaOf(value any) *huma.Schema {
 // describeForbidden adds to every operation the refusal of callers whose role does not reach, and of
 // pages of other origins.
 func (s *Server) describeForbidden() {
+	for _, op := range s.operations() {
+		op.Responses[strconv.Itoa(http.StatusForbidden)] = s.problemResponse("Your role does not allow it, or a page of another origin asked")
+	}
+}
+
+// operations lists what is described so far.
+func (s *Server) operations() []*huma.Operation {
+	var found []*huma.Operation
 	for _, item := range s.huma.OpenAPI().Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Delete} {
+		for _, op := range []*huma.Operation{item.Get, item.Head, item.Post, item.Put, item.Patch, item.Delete, item.Options} {
 			if op != nil {
-				op.Responses[strconv.Itoa(http.StatusForbidden)] = s.problemResponse("Your role does not allow it, or a page of another origin asked")
+				found = append(found, op)
 			}
 		}
 	}
+	return found
 }
 
 // orNull says that properties which hold an object may be null too; of pointers to objects huma
@@ -80,7 +89,7 @@ func (s *Server) describeCreate() {
 		OperationID: "create-task", Method: http.MethodPost, Path: tasksPath, Tags: []string{"Tasks"},
 		Summary: "Start a task",
 		Description: "As JSON, or as multipart/form-data with the part task (that JSON) and then the part file (one zip " +
-			"archive). The row and its queue entry are written in one transaction; what is refused leaves nothing.",
+			"archive), or with the id of a finished upload, or the path of one of the app's files (for who sees its data), in place of the file. The row and its queue entry are written in one transaction; what is refused leaves nothing.",
 		Parameters: []*huma.Param{headerParam("Idempotency-Key", "The same key and request answer with the same task")},
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 			"application/json": {Schema: body},
@@ -96,8 +105,8 @@ func (s *Server) describeCreate() {
 		}},
 		Responses: map[string]*huma.Response{"202": accepted202(s.taskResponse("Accepted: ask at Location"))},
 		Errors: []int{
-			http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
-			http.StatusUnprocessableEntity, http.StatusInsufficientStorage,
+			http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
+			http.StatusUnprocessableEntity, http.StatusServiceUnavailable, http.StatusInsufficientStorage,
 		},
 	})
 }
@@ -113,6 +122,11 @@ func header(description string) *huma.Param {
 
 func idParam() *huma.Param {
 	return &huma.Param{Name: "id", In: "path", Required: true, Description: "The task's id", Schema: &huma.Schema{Type: "string", Format: "uuid"}}
+}
+
+func waitParam() *huma.Param {
+	return queryParam("wait", "How many seconds to hold the answer, 60 at most",
+		&huma.Schema{Type: "integer", Minimum: new(0.0), Maximum: new(float64(maxWait))})
 }
 
 func queryParam(name, description string, schema *huma.Schema) *huma.Param {

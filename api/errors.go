@@ -107,6 +107,8 @@ var refusals = []struct {
 	{jobs.ErrInputGone, http.StatusConflict, "The task's input was deleted when it ended. Start a new task and send the file again."},
 	{storage.ErrConflict, http.StatusConflict, "The change does not fit the present state."},
 	{files.ErrFull, http.StatusInsufficientStorage, "The server's disk is full. Nothing was stored. Tell the operator of this server."},
+	{files.ErrDamaged, http.StatusInternalServerError, "The stored file is damaged: its bytes are not those which were stored, and none of them were sent. Store it again, or take an earlier version. Tell the operator of this server the request_id."},
+	{storage.ErrContentGone, http.StatusServiceUnavailable, "The bytes were removed while this was under way, because nothing kept them. Send the request again."},
 	{errBodyTooLarge, http.StatusRequestEntityTooLarge, "The file is larger than this server takes."},
 	{errUnauthorized, http.StatusUnauthorized, "Sign in first: send an API token as Authorization: Bearer …"},
 	{sso.ErrUnavailable, http.StatusServiceUnavailable, "The sign-in provider does not answer, so that this token cannot be checked. Try again in a minute."},
@@ -167,7 +169,11 @@ func problemOf(ctx context.Context, err error) *Problem {
 	}
 	for _, r := range refusals {
 		if errors.Is(err, r.err) {
-			return blank(ctx, r.status, r.detail)
+			p := blank(ctx, r.status, r.detail)
+			if p.Status == http.StatusInternalServerError {
+				p.cause = err
+			}
+			return p
 		}
 	}
 	p := blank(ctx, http.StatusInternalServerError,

@@ -98,12 +98,17 @@ func (s *Server) isHere(host string) bool {
 const corsMaxAge = "7200"
 
 var (
-	corsMethods = strings.Join([]string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete}, ", ")
+	corsMethods = strings.Join([]string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}, ", ")
 	corsTakes   = strings.Join([]string{
 		"Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "If-Range", "Range", "Last-Event-ID",
+		"Tus-Resumable", "Upload-Length", "Upload-Defer-Length", "Upload-Offset", "Upload-Metadata", "Upload-Concat", "Upload-Checksum",
+		"Upload-Complete", "Upload-Incomplete", "Upload-Draft-Interop-Version", "X-HTTP-Method-Override", "Content-Digest", "Repr-Digest",
 	}, ", ")
 	corsShows = strings.Join([]string{
 		"Content-Disposition", "Content-Range", "Digest", "ETag", "Location", "Repr-Digest", "Retry-After", "X-Request-Id",
+		"Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size", "Tus-Checksum-Algorithm",
+		"Upload-Length", "Upload-Defer-Length", "Upload-Offset", "Upload-Metadata", "Upload-Concat", "Upload-Expires",
+		"Upload-Complete", "Upload-Incomplete", "Upload-Draft-Interop-Version", "Upload-Limit",
 	}, ", ")
 )
 

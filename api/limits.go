@@ -309,15 +309,10 @@ func (s *Server) describeLimits() {
 	answer := s.problemResponse("Too many requests")
 	answer.Headers = map[string]*huma.Param{"Retry-After": header("Seconds to wait before asking again")}
 	slow := s.problemResponse("The request's body came too slowly")
-	for _, item := range s.huma.OpenAPI().Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Delete} {
-			if op == nil {
-				continue
-			}
-			op.Responses[strconv.Itoa(http.StatusTooManyRequests)] = answer
-			if op.RequestBody != nil {
-				op.Responses[strconv.Itoa(http.StatusRequestTimeout)] = slow
-			}
+	for _, op := range s.operations() {
+		op.Responses[strconv.Itoa(http.StatusTooManyRequests)] = answer
+		if op.RequestBody != nil {
+			op.Responses[strconv.Itoa(http.StatusRequestTimeout)] = slow
 		}
 	}
 }

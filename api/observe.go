@@ -63,7 +63,7 @@ func decodeParams(c echo.Context) {
 // is not signed in learns of neither.
 func (s *Server) notFound(c echo.Context) error {
 	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		probe := s.echo.NewContext(c.Request(), nil)
 		s.echo.Router().Find(method, echo.GetPath(c.Request()), probe)
 		if probe.Path() != c.Path() {
@@ -121,14 +121,18 @@ func (s *Server) healthz(c echo.Context) error {
 
 var errStopping = errors.New("the server is stopping")
 
-// readyz handles GET /readyz: database reachable, migrations applied, workers running, and no stop
-// under way. Anyone may ask.
+// readyz handles GET /readyz: database and storage reachable, migrations applied, workers running,
+// and no stop under way. Anyone may ask.
 func (s *Server) readyz(c echo.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), 3*time.Second)
 	defer cancel()
 	err := s.db.Ready(ctx)
+	answer := map[string]string{"status": "ready"}
 	if err == nil && s.Ready != nil {
-		err = s.Ready(ctx)
+		var warning string
+		if warning, err = s.Ready(ctx); warning != "" {
+			answer["warning"] = warning
+		}
 	}
 	if s.stopping.Err() != nil {
 		err = errStopping
@@ -137,5 +141,5 @@ func (s *Server) readyz(c echo.Context) error {
 		s.Logger.WarnContext(ctx, "not ready", "error", err)
 		return c.JSON(http.StatusServiceUnavailable, map[string]string{"status": "not ready"})
 	}
-	return c.JSON(http.StatusOK, map[string]string{"status": "ready"})
+	return c.JSON(http.StatusOK, answer)
 }

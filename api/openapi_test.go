@@ -121,6 +121,17 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	}
 	made := ask(http.MethodPost, "/api/v1/tasks", noop(object{"max_rejected": 1})).want(http.StatusAccepted).task()
 	s.waitFinal(made.ID, "succeeded")
+	sent := s.uploaded("hello")
+	for _, call := range []string{"POST /api/v1/uploads", "HEAD /api/v1/uploads/{id}", "PATCH /api/v1/uploads/{id}"} {
+		asked[call] = true // by uploaded and offset
+	}
+	for _, call := range []string{
+		"POST /multipart", "GET /multipart/{id}", "GET /multipart/{id}/{part}", "GET /multipart/{id}/batch",
+		"POST /multipart/{id}/complete", "DELETE /multipart/{id}", "GET /params",
+	} {
+		asked[strings.Replace(call, " ", " /api/v1/uploads/s3", 1)] = true // by TestToBucket and its like
+	}
+	s.offset(uploadPath(sent.ID))
 	sleeping := s.create(noop(object{"kind": "sleep", "params": object{"ms": 3_600_000}}), nil)
 	for _, test := range []struct {
 		method, path string
@@ -135,6 +146,15 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{http.MethodGet, taskPath(imported.ID) + "/outputs", nil, http.StatusOK},
 		{http.MethodGet, taskPath(imported.ID) + "/outputs/" + imported.Outputs[0].Path, nil, http.StatusOK},
 		{http.MethodGet, taskPath(imported.ID) + "/outputs.zip", nil, http.StatusOK},
+		{http.MethodPut, "/api/v1/apps/vision/files/inputs/a.csv", strings.NewReader("a"), http.StatusCreated},
+		{http.MethodPut, "/api/v1/apps/vision/files/inputs/a.csv", strings.NewReader("b"), http.StatusOK},
+		{http.MethodPost, "/api/v1/apps/vision/files", object{"path": "kept", "output": object{"task": imported.ID, "path": imported.Outputs[0].Path}}, http.StatusCreated},
+		{http.MethodGet, "/api/v1/apps/vision/files?delimiter=/", nil, http.StatusOK},
+		{http.MethodGet, "/api/v1/apps/vision/files/inputs/a.csv", nil, http.StatusOK},
+		{http.MethodGet, "/api/v1/apps/vision/files.zip?path=kept", nil, http.StatusOK},
+		{http.MethodGet, "/api/v1/apps/vision/file-versions/inputs/a.csv", nil, http.StatusOK},
+		{http.MethodDelete, "/api/v1/apps/vision/files/inputs/a.csv", nil, http.StatusNoContent},
+		{http.MethodGet, "/api/v1/changes", nil, http.StatusOK},
 		{http.MethodPost, taskPath(sleeping.ID) + "/cancel", nil, http.StatusAccepted},
 		{http.MethodPost, taskPath(made.ID) + "/retry", nil, http.StatusAccepted},
 		{http.MethodDelete, taskPath(made.ID), nil, http.StatusNoContent},
@@ -149,6 +169,10 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{http.MethodPost, "/api/v1/apps/consents/consent", nil, http.StatusCreated},
 		{http.MethodGet, "/api/v1/apps/consents/consent", nil, http.StatusOK},
 		{http.MethodDelete, "/api/v1/apps/consents/consent", nil, http.StatusNoContent},
+		{http.MethodOptions, "/api/v1/uploads", nil, http.StatusOK},
+		{http.MethodGet, "/api/v1/uploads", nil, http.StatusOK},
+		{http.MethodGet, "/api/v1/uploads/" + sent.ID, nil, http.StatusOK},
+		{http.MethodDelete, "/api/v1/uploads/" + sent.ID, nil, http.StatusNoContent},
 		{http.MethodGet, "/api/v1/kinds", nil, http.StatusOK},
 		{http.MethodGet, "/api/v1/me", nil, http.StatusOK},
 		{http.MethodPut, "/api/v1/apps/plain/members/group:Finance", object{"role": "viewer"}, http.StatusCreated},

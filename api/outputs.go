@@ -2,13 +2,9 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
-	"mime"
 	"net/http"
 	"path"
 	"time"
@@ -16,8 +12,10 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/labstack/echo/v4"
 
+	"longhaul/jobs"
 	"longhaul/storage"
 	"longhaul/storage/archive"
+	"longhaul/storage/files"
 )
 
 func (s *Server) outputRoutes(g *echo.Group) {
@@ -30,15 +28,11 @@ func (s *Server) outputRoutes(g *echo.Group) {
 	g.GET(tasksPath+"/:id/outputs/*", s.getOutput)
 	s.document(huma.Operation{
 		OperationID: "get-output", Method: http.MethodGet, Path: taskPath + "/outputs/{path}", Tags: []string{"Tasks"},
-		Summary: "Download one output",
-		Parameters: []*huma.Param{
-			idParam(),
-			{Name: "path", In: "path", Required: true, Description: "The output's path; it may hold slashes", Schema: &huma.Schema{Type: "string"}},
-			headerParam("Range", "Only a part, as in bytes=0-1023"),
-		},
+		Summary:    "Download one output",
+		Parameters: append([]*huma.Param{idParam(), pathParam("The output's path; it may hold slashes")}, rangeParams()...),
 		Responses: map[string]*huma.Response{
 			"200": bytesResponse("The bytes", "application/octet-stream"), "206": bytesResponse("A part", "application/octet-stream"),
-			"304": {Description: "Not changed"},
+			"304": {Description: "Not changed"}, "307": elsewhereResponse(),
 		},
 		Errors: []int{http.StatusGone, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable},
 	})
@@ -77,10 +71,15 @@ func (s *Server) kept(c echo.Context) (*storage.Task, error) {
 	if err != nil {
 		return nil, err
 	}
+	return &task, outputsKept(&task)
+}
+
+// outputsKept returns errGone when the time of a task's outputs is over.
+func outputsKept(task *storage.Task) error {
 	if task.OutputsDeletedAt != nil || task.OutputsExpireAt != nil && task.OutputsExpireAt.Before(time.Now()) {
-		return nil, errGone
+		return errGone
 	}
-	return &task, nil
+	return nil
 }
 
 // getOutput handles GET /api/v1/tasks/{id}/outputs/{path}, for who sees data.
@@ -99,93 +98,39 @@ func (s *Server) getOutput(c echo.Context) error {
 }
 
 func (s *Server) serveOutput(c echo.Context, task *storage.Task, output storage.Output) error {
-	file, err := s.Files.Open(task.Folder() + "/outbound/" + output.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return errGone // removed by the sweep since the row was read
+	address, err := s.Engine.OutputAddress(c.Request().Context(), task, output.Path)
+	if err != nil || address != "" && !isHead(c) {
+		return s.sendElsewhere(c, address, err, outputLine(c, task, output.Path))
 	}
+	file, err := s.openOutput(c.Request().Context(), task, output.Path)
 	if err != nil {
 		return err
 	}
 	defer file.Close() //nolint:errcheck // read only
-	if err := s.noteDownload(c, task, output.Path); err != nil {
-		return err
-	}
-	digest, err := hex.DecodeString(output.SHA256)
-	if err != nil {
-		return fmt.Errorf("digest of output %s of task %s: %w", output.Path, task.ID, err)
-	}
-	b64 := base64.StdEncoding.EncodeToString(digest)
-	h := c.Response().Header()
-	h.Set("ETag", `"`+output.SHA256+`"`)
-	h.Set("Repr-Digest", "sha-256=:"+b64+":")
-	h.Set("Digest", "SHA-256="+b64)
-	h.Set("Cache-Control", "private, no-cache")
-	attachment(c, path.Base(output.Path))
-	return serveContent(c, file)
+	return s.serveDownload(c, file, &download{
+		name: path.Base(output.Path), mediaType: jobs.MediaType(output.Path), sha256: output.SHA256,
+		line: outputLine(c, task, output.Path),
+	})
 }
 
-// noteDownload writes the line of the audit trail, before a byte leaves.
-func (s *Server) noteDownload(c echo.Context, task *storage.Task, what string) error {
-	ctx := c.Request().Context()
-	line := requestOf(ctx).caller.Audit("output.download", task.App, task.ID.String())
+func (s *Server) openOutput(ctx context.Context, task *storage.Task, name string) (files.File, error) {
+	file, err := s.Engine.OpenOutput(ctx, task, name)
+	return file, goneWithout(err)
+}
+
+// goneWithout returns errGone for an output that was removed by the sweep since the row was read.
+func goneWithout(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return errGone
+	}
+	return err
+}
+
+// outputLine is the line of the audit trail about a download.
+func outputLine(c echo.Context, task *storage.Task, what string) storage.Audit {
+	line := requestOf(c.Request().Context()).caller.Audit("output.download", task.App, task.ID.String())
 	line.Detail = what
-	return storage.InsertAudit(ctx, s.db.Pool, line)
-}
-
-// serveContent answers with the content, or with the part of it that the request asks for.
-func serveContent(c echo.Context, content io.ReadSeeker) error {
-	w := &contentWriter{ResponseWriter: c.Response()}
-	http.ServeContent(w, c.Request(), "", time.Time{}, content)
-	if w.refused == 0 {
-		return nil
-	}
-	for _, name := range []string{"Content-Disposition", "Repr-Digest", "Digest"} { // of the content
-		c.Response().Header().Del(name)
-	}
-	detail := "The range is past the end. Content-Range tells how long the whole is."
-	if w.refused == http.StatusPreconditionFailed {
-		detail = "The condition that the request makes does not hold. Ask without it."
-	}
-	return refuse(c.Request().Context(), w.refused, detail)
-}
-
-// contentWriter holds the refusals of http.ServeContent back, which are no problem+json.
-type contentWriter struct {
-	http.ResponseWriter
-	refused int // the status, or 0
-}
-
-// WriteHeader lets all but refusals through.
-func (w *contentWriter) WriteHeader(status int) {
-	if status >= http.StatusBadRequest {
-		w.refused = status
-		return
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *contentWriter) Write(p []byte) (int, error) {
-	if w.refused != 0 {
-		return len(p), nil
-	}
-	return w.ResponseWriter.Write(p)
-}
-
-// attachment makes the browser save what follows under the name, and never show it: outputs
-// hold what strangers wrote.
-func attachment(c echo.Context, name string) {
-	mediaType := mime.TypeByExtension(path.Ext(name))
-	if mediaType == "" {
-		mediaType = "application/octet-stream"
-	}
-	h := c.Response().Header()
-	h.Set(echo.HeaderContentType, mediaType)
-	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
-	disposition := mime.FormatMediaType("attachment", map[string]string{"filename": name})
-	if disposition == "" {
-		disposition = "attachment"
-	}
-	h.Set("Content-Disposition", disposition)
+	return line
 }
 
 // zipOutputs handles GET /api/v1/tasks/{id}/outputs.zip, for who sees data: all outputs
@@ -198,27 +143,11 @@ func (s *Server) zipOutputs(c echo.Context) error {
 	if len(task.Outputs) == 0 {
 		return storage.ErrNotFound
 	}
-	root, err := s.Files.Sub(task.Folder() + "/outbound")
-	if errors.Is(err, fs.ErrNotExist) {
-		return errGone
-	}
-	if err != nil {
-		return err
-	}
-	defer root.Close() //nolint:errcheck // a handle of a folder
-	if err := s.noteDownload(c, task, "all outputs"); err != nil {
-		return err
-	}
-	names := make([]string, 0, len(task.Outputs))
+	sources := make([]archive.Source, 0, len(task.Outputs))
 	for _, o := range task.Outputs {
-		names = append(names, o.Path)
+		sources = append(sources, archive.Source{Name: o.Path, Size: o.Size, Open: func(ctx context.Context) (io.ReadCloser, error) {
+			return s.openOutput(ctx, task, o.Path)
+		}})
 	}
-	attachment(c, task.Name+"-outputs.zip")
-	c.Response().Header().Set(echo.HeaderContentType, "application/zip") // not every system knows the type by name
-	c.Response().WriteHeader(http.StatusOK)
-	if err := archive.Pack(c.Request().Context(), c.Response(), root.FS(), names, archive.PackOptions{}); err != nil {
-		s.Logger.WarnContext(c.Request().Context(), "outputs.zip broke off", "task", task.ID, "error", err)
-		panic(http.ErrAbortHandler) // the client must not take half an archive for a whole one
-	}
-	return nil
+	return s.serveZip(c, task.Name+"-outputs.zip", sources, outputLine(c, task, "all outputs"))
 }

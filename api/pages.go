@@ -39,6 +39,7 @@ func (s *Server) pageRoutes(g *echo.Group) {
 	g.POST("/apps/:app/members", s.saveMemberFromPage)
 	g.GET("/apps/:app/members/:member/remove", s.askRemoveMember)
 	g.POST("/apps/:app/members/:member/remove", s.removeMemberFromPage)
+	s.filePageRoutes(g)
 	g.GET("/profile", s.profilePage)
 	g.POST("/profile/tokens", s.createTokenFromPage)
 	g.GET("/profile/tokens/:id/revoke", s.askRevokeToken)

@@ -300,8 +300,12 @@ func (s *Server) askDeleteApp(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	files, err := s.scope(ctx).Files(ctx, storage.FileFilter{App: app.Name, Limit: 1})
+	if err != nil {
+		return err
+	}
 	shown := appOnPage(&app, nil)
-	return s.question(c, "apps", web.AskDeleteApp(&shown, len(tasks) > 0))
+	return s.question(c, "apps", web.AskDeleteApp(&shown, len(tasks) > 0, len(files) > 0))
 }
 
 // deleteAppFromPage handles POST /apps/{app}/delete, for instance admins.
@@ -309,7 +313,7 @@ func (s *Server) deleteAppFromPage(c echo.Context) error {
 	ctx := c.Request().Context()
 	err := s.Engine.DeleteApp(ctx, c.Param("app"), requestOf(ctx).caller)
 	if errors.Is(err, storage.ErrConflict) {
-		return s.askDeleteApp(c) // a task was made meanwhile; the question says so
+		return s.askDeleteApp(c) // a task or a file was made meanwhile; the question says so
 	}
 	if err != nil {
 		return err

@@ -19,8 +19,15 @@ import (
 // paramJob is the parameter that names a saved job; it is drawn as a list of those there are.
 const paramJob = "job"
 
-// startPage handles GET /start?app=&kind= and GET /start?from=, for operators: the
-// form for a task, empty or as an earlier task was started.
+const (
+	// listedFiles is how many of the app's archives the form lists.
+	listedFiles = 100
+	// searchedFiles is how many of the app's files are looked through for them.
+	searchedFiles = 2000
+)
+
+// startPage handles GET /start?app=&kind=&file= and GET /start?from=, for operators: the
+// form for a task, empty, with a file of the app, or as an earlier task was started.
 func (s *Server) startPage(c echo.Context) error {
 	form, err := s.startForm(c)
 	if err != nil {
@@ -64,7 +71,43 @@ func (s *Server) startForm(c echo.Context) (*web.StartForm, error) {
 			}
 		}
 	}
-	return form, nil
+	return form, s.offerFiles(ctx, form, c.QueryParam("file"))
+}
+
+// offerFiles lists the archives that the app has, with the one that was asked for, to those who see
+// data. What others upload is not for one app.
+func (s *Server) offerFiles(ctx context.Context, form *web.StartForm, asked string) error {
+	if form.App == "" || !requestOf(ctx).seesData(form.App) {
+		return nil
+	}
+	form.UploadApp = form.App
+	if asked != "" {
+		switch file, err := s.scope(ctx).File(ctx, form.App, asked); {
+		case err == nil:
+			form.File, form.Files = file.Path, append(form.Files, web.AppFile{Path: file.Path, Size: file.Size})
+		case !errors.Is(err, storage.ErrNotFound):
+			return err
+		}
+	}
+	if form.Kind == nil || form.Kind.Input == string(jobs.InputNone) {
+		return nil
+	}
+	found, err := s.scope(ctx).Files(ctx, storage.FileFilter{App: form.App, Limit: searchedFiles})
+	if err != nil {
+		return err
+	}
+	form.MoreFiles = len(found) == searchedFiles
+	for i := range found {
+		switch {
+		case found[i].Path == form.File || !web.IsZip(found[i].Path):
+		case len(form.Files) == listedFiles:
+			form.MoreFiles = true
+			return nil
+		default:
+			form.Files = append(form.Files, web.AppFile{Path: found[i].Path, Size: found[i].Size})
+		}
+	}
+	return nil
 }
 
 // chooseApp lists the apps, takes the only one there is, forgets one that is not there, and

@@ -149,6 +149,10 @@ func (s *Server) taskOnPage(t *storage.Task) web.Task {
 func (s *Server) taskPage(c echo.Context) error {
 	r := requestOf(c.Request().Context())
 	view := &web.TaskView{Task: s.taskOnPage(r.shown(&r.snap.Task)), Now: time.Now(), May: r.may(r.snap.Task.App)}
+	var err error
+	if view.Kept, err = s.keptOutputs(c.Request().Context(), &r.snap.Task); err != nil {
+		return err
+	}
 	if partial(c) {
 		return s.html(c, http.StatusOK, web.TaskState(view))
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -38,7 +37,6 @@ func TestPages(t *testing.T) {
 		"start again":               {startAgain, nil},
 		"list":                      {listRefreshesItself, nil},
 		"double click":              {doubleClick, nil},
-		"stop an upload":            {stopUpload, nil},
 		"apps":                      {appsByPage, nil},
 		"application does not tell": {jobsUnknown, nil},
 		"docs":                      {docsWork, nil},
@@ -364,28 +362,6 @@ func doubleClick(s *site) {
 	}
 }
 
-// stopUpload watches a slow upload and stops it; nothing may stay of it.
-func stopUpload(s *site) {
-	s.signIn()
-	s.startForm("plain", "noop")
-	s.setFile("large.zip", bytes.Repeat([]byte("0123456789abcdef"), 1<<20))
-	s.steps(command(network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{
-		MatchedNetworkConditions: []*network.Conditions{{DownloadThroughput: -1, UploadThroughput: 2 << 20}},
-	}))
-	s.click("#go")
-	s.until(`/^\d+ %, [\d.]+ MB of 16.8 MB, [\d.]+ MB\/s, about \d+ s left$/.test(document.getElementById("sent-words").textContent)`)
-	if !js[bool](s, "document.getElementById('go').disabled && document.getElementById('sent').value < 100") {
-		s.t.Error("the form does not show that it is sending")
-	}
-	s.accessible()
-	s.click("#stop")
-	s.untilSays("#problems", "The upload was stopped Nothing was started")
-	s.eventually("nothing stays of the upload", func() bool { return s.active.Load() == 0 && len(s.stored()) == 0 })
-	if n := s.count("SELECT count(*) FROM tasks"); n != 0 {
-		s.t.Errorf("%d tasks were made", n)
-	}
-}
-
 func appsByPage(s *site) {
 	s.signIn()
 	s.visit("/new-app")
@@ -604,7 +580,7 @@ func TestSignInLeadsOnlyToThisServer(t *testing.T) {
 func TestPagesAskForASignIn(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(c *config) { c.idle = true })
-	for _, path := range []string{"/", "/tasks/1", "/start", "/start/jobs", "/apps", "/new-app", "/apps/vision", "/docs"} {
+	for _, path := range []string{"/", "/tasks/1", "/start", "/start/jobs", "/apps", "/new-app", "/apps/vision", "/apps/vision/files", "/docs"} {
 		page := s.open(http.MethodGet, path, nil, "Authorization", "", "Accept", "text/html")
 		must(t, page.Body.Close())
 		if got := page.Header.Get("Location"); page.StatusCode != http.StatusSeeOther || !strings.HasPrefix(got, "/sign-in") {

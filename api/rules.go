@@ -19,6 +19,7 @@ const (
 	inPerson      // signed in, and not by an API token: those cannot make more of themselves
 	instance      // an instance admin
 	withRight     // holds the right on the app or task that the route names, or on any, when it names none
+	owner         // holds the right on any app; what is another's does not exist
 )
 
 var (
@@ -30,6 +31,8 @@ var (
 	operate = needs{withRight, storage.View | storage.Operate}
 	data    = needs{withRight, storage.View | storage.Data}
 	manage  = needs{withRight, storage.View | storage.Manage}
+	store   = needs{withRight, storage.View | storage.Operate | storage.Data}
+	sender  = needs{owner, storage.View | storage.Operate}
 )
 
 // rules says what each route needs: the one table, from which the server answers and against which
@@ -56,32 +59,54 @@ var rules = map[string]needs{
 	"GET /docs":         known,
 	"GET /metrics":      ruler,
 
-	"GET /api/v1/tasks":                        known,
-	"POST /api/v1/tasks":                       operate,
-	"GET /api/v1/tasks/:id":                    view,
-	"DELETE /api/v1/tasks/:id":                 operate,
-	"POST /api/v1/tasks/:id/cancel":            operate,
-	"POST /api/v1/tasks/:id/retry":             operate,
-	"GET /api/v1/tasks/:id/events":             view, // without the log's text for who sees no data
-	"GET /api/v1/tasks/:id/log":                data,
-	"GET /api/v1/tasks/:id/outputs":            data,
-	"GET /api/v1/tasks/:id/outputs/*":          data,
-	"GET /api/v1/tasks/:id/outputs.zip":        data,
-	"GET /api/v1/kinds":                        known,
-	"GET /api/v1/apps":                         known,
-	"POST /api/v1/apps":                        ruler,
-	"GET /api/v1/apps/:app":                    view,
-	"PUT /api/v1/apps/:app":                    manage,
-	"DELETE /api/v1/apps/:app":                 ruler,
-	"POST /api/v1/apps/:app/check":             operate,
-	"GET /api/v1/apps/:app/job-definitions":    operate,
-	"GET /api/v1/apps/:app/consent":            manage,
-	"POST /api/v1/apps/:app/consent":           manage,
-	"DELETE /api/v1/apps/:app/consent":         manage,
-	"GET /api/v1/apps/:app/members":            manage,
-	"GET /api/v1/apps/:app/members/:member":    manage,
-	"PUT /api/v1/apps/:app/members/:member":    manage,
-	"DELETE /api/v1/apps/:app/members/:member": manage,
+	"GET /api/v1/tasks":                              known,
+	"POST /api/v1/tasks":                             operate,
+	"GET /api/v1/tasks/:id":                          view,
+	"DELETE /api/v1/tasks/:id":                       operate,
+	"POST /api/v1/tasks/:id/cancel":                  operate,
+	"POST /api/v1/tasks/:id/retry":                   operate,
+	"GET /api/v1/tasks/:id/events":                   view, // without the log's text for who sees no data
+	"GET /api/v1/tasks/:id/log":                      data,
+	"GET /api/v1/tasks/:id/outputs":                  data,
+	"GET /api/v1/tasks/:id/outputs/*":                data,
+	"GET /api/v1/tasks/:id/outputs.zip":              data,
+	"OPTIONS /api/v1/uploads":                        known,
+	"POST /api/v1/uploads":                           operate, // and data on the app that it names
+	"GET /api/v1/uploads":                            known,   // the caller's own
+	"GET /api/v1/uploads/:id":                        known,   // as above
+	"HEAD /api/v1/uploads/:id":                       known,   // as above
+	"PATCH /api/v1/uploads/:id":                      sender,
+	"DELETE /api/v1/uploads/:id":                     known,   // the caller's own
+	"POST /api/v1/uploads/s3/multipart":              operate, // and data on the app that it names
+	"GET /api/v1/uploads/s3/multipart/:id":           known,   // the caller's own
+	"GET /api/v1/uploads/s3/multipart/:id/:part":     sender,
+	"GET /api/v1/uploads/s3/multipart/:id/batch":     sender,
+	"POST /api/v1/uploads/s3/multipart/:id/complete": sender,
+	"DELETE /api/v1/uploads/s3/multipart/:id":        known,   // the caller's own
+	"GET /api/v1/uploads/s3/params":                  operate, // and data on the app that it names
+	"GET /api/v1/apps/:app/files":                    data,
+	"POST /api/v1/apps/:app/files":                   store,
+	"GET /api/v1/apps/:app/files/*":                  data,
+	"PUT /api/v1/apps/:app/files/*":                  store,
+	"DELETE /api/v1/apps/:app/files/*":               store,
+	"GET /api/v1/apps/:app/files.zip":                data,
+	"GET /api/v1/apps/:app/file-versions/*":          data,
+	"GET /api/v1/changes":                            data,
+	"GET /api/v1/kinds":                              known,
+	"GET /api/v1/apps":                               known,
+	"POST /api/v1/apps":                              ruler,
+	"GET /api/v1/apps/:app":                          view,
+	"PUT /api/v1/apps/:app":                          manage,
+	"DELETE /api/v1/apps/:app":                       ruler,
+	"POST /api/v1/apps/:app/check":                   operate,
+	"GET /api/v1/apps/:app/job-definitions":          operate,
+	"GET /api/v1/apps/:app/consent":                  manage,
+	"POST /api/v1/apps/:app/consent":                 manage,
+	"DELETE /api/v1/apps/:app/consent":               manage,
+	"GET /api/v1/apps/:app/members":                  manage,
+	"GET /api/v1/apps/:app/members/:member":          manage,
+	"PUT /api/v1/apps/:app/members/:member":          manage,
+	"DELETE /api/v1/apps/:app/members/:member":       manage,
 
 	"GET /api/v1/me":              known,
 	"GET /api/v1/tokens":          person,
@@ -123,6 +148,13 @@ var rules = map[string]needs{
 	"POST /apps/:app/members":                manage,
 	"GET /apps/:app/members/:member/remove":  manage,
 	"POST /apps/:app/members/:member/remove": manage,
+	"GET /apps/:app/files":                   data,
+	"POST /apps/:app/files":                  store,
+	"GET /apps/:app/files/move":              store,
+	"POST /apps/:app/files/move":             store,
+	"GET /apps/:app/files/delete":            store,
+	"POST /apps/:app/files/delete":           store,
+	"POST /tasks/:id/keep":                   store,
 	"GET /profile":                           person, // it lists tokens and sessions
 	"POST /profile/tokens":                   person,
 	"GET /profile/tokens/:id/revoke":         person,

@@ -85,7 +85,7 @@ func startServer(t testing.TB, pool *pgxpool.Pool, dir string, changes ...func(*
 	t.Helper()
 	logs := &logBuffer{}
 	logger := slog.New(slog.NewJSONHandler(logs, nil))
-	folder, err := files.Open(dir)
+	folder, err := files.OpenFolder(dir)
 	must(t, err)
 	sealer, err := storage.NewSealer(secretKey)
 	must(t, err)

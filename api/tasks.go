@@ -37,7 +37,7 @@ func (s *Server) taskRoutes(g *echo.Group) {
 			"until the task differs from that, or is final.",
 		Parameters: []*huma.Param{
 			idParam(),
-			queryParam("wait", "How many seconds to hold the answer, 60 at most", &huma.Schema{Type: "integer", Minimum: new(0.0), Maximum: new(float64(maxWait))}),
+			waitParam(),
 			headerParam("If-None-Match", "The ETag of an earlier answer"),
 		},
 		Responses: map[string]*huma.Response{"200": s.taskResponse("The task"), "304": {Description: "Not changed"}},
@@ -106,18 +106,14 @@ func (s *Server) rendered(r *request, snap *jobs.Snapshot, base string) ([]byte,
 
 // waitTask holds as long as ?wait asks, while the task is as known names it and not final.
 func (s *Server) waitTask(c echo.Context, snap *jobs.Snapshot, known string) (*jobs.Snapshot, error) {
-	text := c.QueryParam("wait")
-	if text == "" {
+	if c.QueryParam("wait") == "" {
 		return snap, nil
 	}
-	wait, err := strconv.Atoi(text)
-	if err != nil || wait < 0 || wait > maxWait {
-		return nil, &jobs.Invalid{
-			Detail: fmt.Sprintf("wait is a number of seconds from 0 to %d", maxWait),
-			Fields: []jobs.Field{{Location: "query.wait", Message: "is not such a number"}},
-		}
+	wait, err := waitOf(c)
+	if err != nil {
+		return nil, err
 	}
-	ctx, cancel := s.untilStop(c.Request().Context(), time.Duration(wait)*time.Second)
+	ctx, cancel := s.untilStop(c.Request().Context(), wait)
 	defer cancel()
 	for ctx.Err() == nil && !snap.Task.Final() && matches(known, snap.Task.Version) {
 		if snap, err = s.Engine.Watch().Wait(ctx, snap.Task.ID, snap.Task.Version); err != nil {
@@ -128,6 +124,22 @@ func (s *Server) waitTask(c echo.Context, snap *jobs.Snapshot, known string) (*j
 		return nil, storage.ErrNotFound
 	}
 	return snap, nil
+}
+
+// waitOf reads how long ?wait asks to be held.
+func waitOf(c echo.Context) (time.Duration, error) {
+	text := c.QueryParam("wait")
+	if text == "" {
+		return 0, nil
+	}
+	wait, err := strconv.Atoi(text)
+	if err != nil || wait < 0 || wait > maxWait {
+		return 0, &jobs.Invalid{
+			Detail: fmt.Sprintf("wait is a number of seconds from 0 to %d", maxWait),
+			Fields: []jobs.Field{{Location: "query.wait", Message: "is not such a number"}},
+		}
+	}
+	return time.Duration(wait) * time.Second, nil
 }
 
 // untilStop returns a context that ends after d, with ctx, or when the server is to stop.
@@ -152,20 +164,29 @@ type Page[T any] struct {
 	NextCursor *string `json:"next_cursor" doc:"For the next page; null on the last"`
 }
 
+// cursorID reads a cursor that is the id of the last record of the page before; nil: there is none.
+func cursorID(text string) (*uuid.UUID, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // documented
+	}
+	id, err := uuid.Parse(text)
+	if err != nil {
+		return nil, &jobs.Invalid{
+			Detail: "This cursor is not one that this server gave. Start again without one.",
+			Fields: []jobs.Field{{Location: "query.cursor", Message: "unknown cursor"}},
+		}
+	}
+	return &id, nil
+}
+
 type listTasksOutput struct{ Body Page[*Task] }
 
 // listTasks handles GET /api/v1/tasks, for whoever is signed in: the tasks within their reach.
 func (s *Server) listTasks(ctx context.Context, in *listTasksInput) (*listTasksOutput, error) {
 	filter := storage.TaskFilter{App: in.App, Kind: in.Kind, Name: in.Name, States: in.State, Limit: in.Limit + 1}
-	if in.Cursor != "" {
-		before, err := uuid.Parse(in.Cursor)
-		if err != nil {
-			return nil, &jobs.Invalid{
-				Detail: "This cursor is not one that this server gave. Start again without one.",
-				Fields: []jobs.Field{{Location: "query.cursor", Message: "unknown cursor"}},
-			}
-		}
-		filter.Before = &before
+	var err error
+	if filter.Before, err = cursorID(in.Cursor); err != nil {
+		return nil, err
 	}
 	tasks, err := s.scope(ctx).Tasks(ctx, filter)
 	if err != nil {

@@ -139,6 +139,7 @@ func TestIgnoredEntries(t *testing.T) {
 			t.Errorf("the log does not hold %q:\n%s", words, log)
 		}
 	}
+	s.eventually("archive and contents are removed", func() bool { return len(s.stored()) == 0 })
 }
 
 // A request that breaks off, wherever and however, leaves nothing behind.

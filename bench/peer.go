@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 
 	"longhaul/storage"
 	"longhaul/storage/archive"
+	"longhaul/storage/files"
 )
 
 // peerCommand, as the first argument, makes this program one of the peers.
@@ -35,6 +37,8 @@ func runPeer(ctx context.Context, args []string, stdout io.Writer) error {
 		return peerRiver(ctx, stdout)
 	case len(args) == 3 && args[0] == "extract":
 		return peerExtract(ctx, args[1], args[2])
+	case len(args) == 4 && args[0] == "transfers":
+		return peerTransfers(ctx, args[1], args[2], args[3], stdout)
 	}
 	return fmt.Errorf("there is no peer %q", args)
 }
@@ -127,12 +131,17 @@ func peerExtract(ctx context.Context, zip, dir string) error {
 	if err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(dir)
+	folder, err := files.OpenFolder(filepath.Dir(dir))
 	if err != nil {
 		return err
 	}
-	defer root.Close() //nolint:errcheck // a handle of a folder
-	return archive.Extract(ctx, file, listing, root, archive.ExtractOptions{})
+	defer folder.Close() //nolint:errcheck // nothing is open any more
+	batch, err := folder.Batch(ctx, filepath.Base(dir), len(listing.Files))
+	if err != nil {
+		return err
+	}
+	defer batch.Close() //nolint:errcheck // a handle of a folder
+	return archive.Extract(ctx, file, listing, batch, archive.ExtractOptions{})
 }
 
 // untilClosed returns when the peer is to end.
@@ -152,6 +161,7 @@ func untilClosed(ctx context.Context) {
 type peer struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
+	out   *bufio.Reader
 	said  string // its first line
 }
 
@@ -170,8 +180,8 @@ func (b *bench) peer(ctx context.Context, env []string, args ...string) (*peer, 
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	p.stdin = stdin
-	if p.said, err = bufio.NewReader(stdout).ReadString('\n'); err != nil {
+	p.stdin, p.out = stdin, bufio.NewReader(stdout)
+	if p.said, err = p.out.ReadString('\n'); err != nil {
 		return nil, errors.Join(fmt.Errorf("the peer %s ended: %w", args[0], err), p.stop())
 	}
 	p.said = strings.TrimSpace(p.said)
@@ -179,5 +189,13 @@ func (b *bench) peer(ctx context.Context, env []string, args ...string) (*peer, 
 }
 
 func (p *peer) stop() error {
-	return errors.Join(p.stdin.Close(), p.cmd.Wait())
+	_, err := p.end()
+	return err
+}
+
+// end stops the peer and returns what it said after its first line.
+func (p *peer) end() (string, error) {
+	err := p.stdin.Close()
+	rest, readErr := io.ReadAll(p.out)
+	return string(rest), errors.Join(err, readErr, p.cmd.Wait())
 }

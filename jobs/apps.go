@@ -146,9 +146,12 @@ func (d *appDraft) saveConnection(ctx context.Context, tx pgx.Tx, by Caller) err
 	return storage.SaveConnection(ctx, tx, d.connection, d.keep)
 }
 
-// DeleteApp removes an app without tasks. storage.ErrConflict while it has some.
+// DeleteApp removes an app without tasks and files. storage.ErrConflict while it has some.
 func (e *Engine) DeleteApp(ctx context.Context, name string, by Caller) error {
 	err := e.db.InTx(ctx, func(tx pgx.Tx) error {
+		if err := storage.ExpireUploadsOf(ctx, tx, name); err != nil {
+			return err
+		}
 		if err := storage.DeleteApp(ctx, tx, by.Reach, name); err != nil {
 			return err
 		}

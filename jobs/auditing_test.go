@@ -25,7 +25,7 @@ const patience = time.Minute
 // startEngine runs an engine; stop ends it, and returns what it logged.
 func startEngine(t *testing.T, pool *pgxpool.Pool, sealer *storage.Sealer, change func(*jobs.Config)) (stop func() string) {
 	t.Helper()
-	folder, err := files.Open(t.TempDir())
+	folder, err := files.OpenFolder(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,12 +60,12 @@ func (e *Engine) Retry(ctx context.Context, id uuid.UUID, by Caller) (*storage.T
 	}
 	d.Task.Parent, d.Task.Attempt = &old.ID, old.Attempt+1
 	if old.Input == "inbound" {
-		if err := e.carryInput(&old, d.Task); err != nil {
+		if err := e.carryInput(ctx, &old, d.Task); err != nil {
 			return nil, err
 		}
 	}
 	if _, err := e.insert(ctx, d); err != nil {
-		return nil, errors.Join(err, e.files.RemoveAll(d.Task.Folder()))
+		return nil, errors.Join(err, e.files.RemoveAll(ctx, d.Task.Folder()))
 	}
 	e.changed(d.Task.ID)
 	e.wakes.Due()
@@ -74,25 +74,25 @@ func (e *Engine) Retry(ctx context.Context, id uuid.UUID, by Caller) (*storage.T
 
 // carryInput gives the new task the input of the old one; no bytes are copied where the file
 // system can link.
-func (e *Engine) carryInput(old, task *storage.Task) error {
+func (e *Engine) carryInput(ctx context.Context, old, task *storage.Task) error {
 	from, to := old.Folder()+"/"+inboundFolder, task.Folder()+"/"+inboundFolder
 	found := false
-	for file, err := range e.files.List(from) {
+	for file, err := range e.files.List(ctx, from) {
 		if err != nil {
 			return err
 		}
 		found = true
-		err = e.files.Copy(file.Key, to+file.Key[len(from):])
+		err = e.files.Copy(ctx, file.Key, to+file.Key[len(from):])
 		if errors.Is(err, fs.ErrNotExist) {
 			found = false
 			break
 		}
 		if err != nil {
-			return errors.Join(err, e.files.RemoveAll(task.Folder()))
+			return errors.Join(err, e.files.RemoveAll(ctx, task.Folder()))
 		}
 	}
 	if !found {
-		return errors.Join(ErrInputGone, e.files.RemoveAll(task.Folder()))
+		return errors.Join(ErrInputGone, e.files.RemoveAll(ctx, task.Folder()))
 	}
 	task.Input, task.InputSize = "inbound", old.InputSize
 	return nil
@@ -107,7 +107,7 @@ func (e *Engine) Delete(ctx context.Context, id uuid.UUID, by Caller) error {
 	if !task.Final() {
 		return ErrNotFinal
 	}
-	if err := e.files.RemoveAll(task.Folder()); err != nil {
+	if err := e.files.RemoveAll(ctx, task.Folder()); err != nil {
 		return fmt.Errorf("delete the files of task %s: %w", id, err)
 	}
 	err = e.db.InTx(ctx, func(tx pgx.Tx) error {

@@ -17,6 +17,7 @@ import (
 
 	"longhaul/storage"
 	"longhaul/storage/archive"
+	"longhaul/storage/content"
 	"longhaul/storage/files"
 )
 
@@ -47,6 +48,8 @@ type NewTask struct {
 	Kind        string
 	Params      json.RawMessage
 	MaxRejected *int64
+	Upload      *uuid.UUID // a finished upload of the caller's, whose bytes are the archive
+	File        string     // the path of a file of the app's, whose bytes are; empty: none
 	By          Caller
 }
 
@@ -60,8 +63,10 @@ type Draft struct {
 	// ArchiveSHA256 is the digest of the archive's bytes; nil without one.
 	ArchiveSHA256 []byte
 
-	by  Caller
-	key *storage.IdempotencyKey
+	by     Caller
+	key    *storage.IdempotencyKey
+	upload *uuid.UUID // that becomes the archive; nil without one
+	file   string     // the path of the file that does; empty without one
 }
 
 // namePattern is what a task's name may be: a name of a saved job, usable as a folder.
@@ -119,7 +124,7 @@ func (e *Engine) Draft(ctx context.Context, n NewTask) (*Draft, error) {
 		State: Queued, CreatedAt: now, DueAt: &now, DeadlineAt: &deadline,
 		Work: json.RawMessage(`{}`), Input: "none", Version: 1, Fence: 1,
 	}
-	return &Draft{Task: task, Kind: kind, App: &app, by: n.By}, nil
+	return &Draft{Task: task, Kind: kind, App: &app, by: n.By, upload: n.Upload, file: n.File}, nil
 }
 
 // NoSuchApp refuses a task for an app that is not there, or that the caller may not know of.
@@ -165,28 +170,20 @@ func (e *Engine) TakeArchive(ctx context.Context, d *Draft, r io.Reader) error {
 	if d.Kind.Input == InputNone {
 		return invalid("file", "%s takes no file", d.Kind.Name)
 	}
-	w, err := e.files.Create(d.Task.Archive())
+	taken, err := e.contents.Take(ctx, r, content.Hint{Type: "application/zip", Size: -1})
 	if err != nil {
 		return err
 	}
-	defer w.Abort() //nolint:errcheck // what stays is swept
-	if _, err := w.ReadFrom(r); err != nil {
-		return err
-	}
-	stored, err := w.Commit()
-	if err != nil {
-		return err
-	}
-	d.Task.Input, d.Task.InputSize, d.ArchiveSHA256 = "archive", stored.Size, stored.SHA256[:]
-	if err := e.checkArchive(d); err != nil {
+	d.Task.Input, d.Task.InputSize, d.Task.Content, d.ArchiveSHA256 = "archive", taken.Size, &taken.ID, taken.SHA256[:]
+	if err := e.checkArchive(ctx, d); err != nil {
 		e.Discard(ctx, d)
 		return err
 	}
 	return nil
 }
 
-func (e *Engine) checkArchive(d *Draft) error {
-	file, err := e.files.Open(d.Task.Archive())
+func (e *Engine) checkArchive(ctx context.Context, d *Draft) error {
+	file, err := e.openArchive(ctx, d.Task)
 	if err != nil {
 		return err
 	}
@@ -195,13 +192,27 @@ func (e *Engine) checkArchive(d *Draft) error {
 	return err
 }
 
+// openArchive opens a task's archive, to be closed when done.
+func (e *Engine) openArchive(ctx context.Context, t *storage.Task) (files.File, error) {
+	stored, err := e.db.Content(ctx, *t.Content)
+	if err != nil {
+		return nil, err
+	}
+	return e.contents.Open(ctx, stored)
+}
+
 // Discard removes what a draft that will not be made left in storage.
 func (e *Engine) Discard(ctx context.Context, d *Draft) {
-	if d.Task.Input != "archive" {
-		return
+	if d.Task.Content != nil {
+		e.release(ctx, d.Task.ID, *d.Task.Content)
 	}
-	if err := e.files.Remove(d.Task.Archive()); err != nil {
-		e.logger.WarnContext(ctx, "an archive could not be removed and is left to the sweep", "task", d.Task.ID, "error", err)
+}
+
+// release removes an archive that its task needs no more, unless somebody else does. A crash before
+// it leaves that to the sweep.
+func (e *Engine) release(ctx context.Context, task, archive uuid.UUID) {
+	if err := e.contents.Release(context.WithoutCancel(ctx), archive); err != nil { // whoever sent it may be gone
+		e.logger.WarnContext(ctx, "an archive could not be removed and is left to the sweep", "task", task, "error", err)
 	}
 }
 
@@ -211,11 +222,22 @@ func (e *Engine) Discard(ctx context.Context, d *Draft) {
 // After an error, and when made is false, nothing of the draft stays.
 func (e *Engine) Create(ctx context.Context, d *Draft, key *storage.IdempotencyKey) (task *storage.Task, made bool, err error) {
 	d.key = key
-	if err := d.check(); err != nil {
-		e.Discard(ctx, d)
-		return nil, false, err
+	err = e.takeUpload(ctx, d)
+	if err == nil {
+		err = e.takeFile(ctx, d)
 	}
-	first, err := e.insert(ctx, d)
+	if err == nil {
+		err = d.check()
+	}
+	first := d.Task.ID
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errNotMade, err)
+	} else {
+		first, err = e.insert(ctx, d)
+	}
+	if use, ok := errors.AsType[*storage.UploadUseError](err); key != nil && (ok && use.Upload.UsedAt != nil || errors.Is(err, errNoFile)) {
+		first, err = e.repeated(ctx, d, err)
+	}
 	if err != nil || first != d.Task.ID {
 		// An unclear commit error may hide a task that was made: then its archive must stay,
 		// and the sweep decides.
@@ -229,8 +251,67 @@ func (e *Engine) Create(ctx context.Context, d *Draft, key *storage.IdempotencyK
 		return &old, false, err
 	}
 	e.changed(d.Task.ID)
+	if d.upload != nil {
+		e.uploadChanged(&storage.Upload{ID: *d.upload})
+	}
 	e.wakes.Due()
 	return d.Task, true, nil
+}
+
+// takeUpload makes the archive of the upload that the draft names, and checks it. It is used when
+// the task is made.
+func (e *Engine) takeUpload(ctx context.Context, d *Draft) error {
+	switch {
+	case d.upload == nil:
+		return nil
+	case d.Task.Content != nil:
+		return invalid("body.upload", "name an upload or send the part file, not both")
+	case d.Kind.Input == InputNone:
+		return invalid("body.upload", "%s takes no file", d.Kind.Name)
+	}
+	upload, err := e.usableUpload(ctx, *d.upload, d.by, d.Task.App)
+	if errors.Is(err, storage.ErrNotFound) {
+		return invalid("body.upload", "you have no such upload; GET /api/v1/uploads lists yours")
+	}
+	if err != nil {
+		return err
+	}
+	d.Task.Input, d.Task.InputSize, d.Task.Content, d.ArchiveSHA256 = "archive", *upload.Size, upload.Content, upload.SHA256
+	return e.checkArchive(ctx, d)
+}
+
+// takeFile makes the archive of the app's file that the draft names, and checks it.
+func (e *Engine) takeFile(ctx context.Context, d *Draft) error {
+	switch {
+	case d.file == "":
+		return nil
+	case d.Task.Content != nil:
+		return invalid("body.file", "name a file or an upload, or send the part file: one of them")
+	case d.Kind.Input == InputNone:
+		return invalid("body.file", "%s takes no file", d.Kind.Name)
+	}
+	f, err := e.db.For(d.by.Reach).File(ctx, d.Task.App, d.file)
+	if errors.Is(err, storage.ErrNotFound) {
+		return fmt.Errorf("%w: %w", errNoFile, invalid("body.file", "the app has no such file; GET /api/v1/apps/%s/files lists them", d.Task.App))
+	}
+	if err != nil {
+		return err
+	}
+	d.Task.Input, d.Task.InputSize, d.Task.Content = "archive", f.Size, &f.Content
+	return e.checkArchive(ctx, d)
+}
+
+// errNoFile says that the app has no file of the path that a draft names.
+var errNoFile = errors.New("no such file")
+
+// repeated returns the task that the same request made before of the upload, which is used up since
+// then, or of the file, which is gone, or the error that says so.
+func (e *Engine) repeated(ctx context.Context, d *Draft, used error) (uuid.UUID, error) {
+	first, err := e.db.TaskOfKey(ctx, *d.key)
+	if errors.Is(err, storage.ErrNotFound) {
+		return d.Task.ID, used
+	}
+	return first, err
 }
 
 // unclear reports whether a transaction that ended with err may have been committed.
@@ -244,7 +325,7 @@ var errNotMade = errors.New("the task was not made")
 // check holds the draft and its archive against its kind.
 func (d *Draft) check() error {
 	if d.Kind.Input == InputRequired && d.Task.Input == "none" {
-		return invalid("file", "%s needs a zip archive; send it as the part file of multipart/form-data, after the part task", d.Kind.Name)
+		return invalid("file", "%s needs a zip archive; send it as the part file of multipart/form-data, after the part task, or name a finished upload, or a file", d.Kind.Name)
 	}
 	if d.Kind.Check != nil {
 		return d.Kind.Check(d)
@@ -261,10 +342,17 @@ func (e *Engine) insert(ctx context.Context, d *Draft) (uuid.UUID, error) {
 	}
 	committing, err := e.db.InShortTx(ctx, func(tx pgx.Tx) error {
 		inserted, err := e.river.InsertTx(ctx, tx, stepArgs{TaskID: task.ID}, &river.InsertOpts{})
-		if err == nil {
-			task.JobID = &inserted.Job.ID
+		if err != nil {
+			return err
 		}
-		return err
+		task.JobID = &inserted.Job.ID
+		if d.file != "" {
+			return storage.HoldContent(ctx, tx, *task.Content)
+		}
+		if d.upload == nil {
+			return nil
+		}
+		return storage.UseUpload(ctx, tx, *d.upload, d.by.Person, task.App, task.ID.String(), *task.Content)
 	}, func(batch *pgx.Batch) {
 		storage.QueueTask(batch, d.by.Reach, task, d.by.audit("task.create", task))
 		if d.key != nil {
@@ -286,20 +374,15 @@ func (e *Engine) insert(ctx context.Context, d *Draft) (uuid.UUID, error) {
 // begins anew each time: what a crash left half is removed first.
 func (e *Engine) unpack(ctx context.Context, r *Run) (Next, error) {
 	task := r.Task
-	file, err := e.files.Open(task.Archive())
+	file, err := e.openArchive(ctx, task)
 	if err != nil {
 		return Next{}, err
 	}
 	defer file.Close() //nolint:errcheck // read only
 	inbound := task.Folder() + "/" + inboundFolder
-	if err := e.files.RemoveAll(inbound); err != nil {
+	if err := e.files.RemoveAll(ctx, inbound); err != nil {
 		return Next{}, err
 	}
-	root, err := e.files.MakeSub(inbound)
-	if err != nil {
-		return Next{}, err
-	}
-	defer root.Close() //nolint:errcheck // a handle of a folder
 	listing, err := archive.Check(file, task.InputSize, e.Limits)
 	if err != nil {
 		return Next{}, refused(err)
@@ -307,7 +390,12 @@ func (e *Engine) unpack(ctx context.Context, r *Run) (Next, error) {
 	for _, name := range listing.Ignored {
 		r.Logf("Ignored %s in the archive", name)
 	}
-	err = archive.Extract(ctx, file, listing, root, archive.ExtractOptions{
+	batch, err := e.files.Batch(ctx, inbound, len(listing.Files))
+	if err != nil {
+		return Next{}, refused(err)
+	}
+	defer batch.Close() //nolint:errcheck // a handle of a folder
+	err = archive.Extract(ctx, file, listing, batch, archive.ExtractOptions{
 		Progress: func(done, total int64) {
 			r.Progress(ctx, int(10*done/max(total, 1)), fmt.Sprintf("Unpacking: %s of %s", byteSize(done), byteSize(total)))
 		},
@@ -316,15 +404,9 @@ func (e *Engine) unpack(ctx context.Context, r *Run) (Next, error) {
 		return Next{}, refused(err)
 	}
 	r.Logf("Unpacked %d files, %s", len(listing.Files), byteSize(listing.Bytes))
-	task.Input = "inbound"
-	return Next{step: r.kind.First, cleanup: func() { e.removeArchive(ctx, task) }}, nil
-}
-
-// removeArchive deletes an extracted archive. A crash before it leaves the archive to the sweep.
-func (e *Engine) removeArchive(ctx context.Context, t *storage.Task) {
-	if err := e.files.Remove(t.Archive()); err != nil {
-		e.logger.WarnContext(ctx, "an extracted archive could not be removed and is left to the sweep", "task", t.ID, "error", err)
-	}
+	unpacked := *task.Content
+	task.Input, task.Content = "inbound", nil
+	return Next{step: r.kind.First, cleanup: func(ctx context.Context) { e.release(ctx, task.ID, unpacked) }}, nil
 }
 
 // refused turns the refusal of an archive into the end of its task.
@@ -336,7 +418,12 @@ func refused(err error) error {
 			Code: CodeInvalidInput, Message: "The archive cannot be used: " + refusal.Error(),
 			Detail: "Make the archive anew and start the task again.",
 		}
-	case errors.Is(err, files.ErrFull):
+	case errors.Is(err, files.ErrDamaged):
+		return &Failure{
+			Code: CodeInternal, Message: "The archive was damaged while it lay on the server: " + err.Error(),
+			Detail: "Start the task again with the archive, and tell the operator of this server.",
+		}
+	case files.IsFull(err):
 		return &Failure{Code: CodeInternal, Message: "The server's disk is full", Detail: "Tell the operator of this server."}
 	}
 	return err

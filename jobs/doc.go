@@ -44,6 +44,14 @@
 // where it was, a person must connect the app again. Tokens are renewed after 24 to 30 hours although
 // nobody needs them, since a domain keeps them for seven days.
 //
+// # Uploads
+//
+// An upload is received by one request at a time: whoever asks for it next takes it over, with a
+// higher fence, and the one before can save nothing more ([Engine.HoldUpload]). With its last byte
+// the row becomes finishing, and a River job of its own kind puts pieces together, checks the digest
+// and makes a content of the bytes, under a lease. A crash anywhere costs time and no bytes. It is
+// used once: in the transaction that makes the task, or the file, its content passes on to that.
+//
 // # Ends
 //
 // What a task comes to (a verdict) is stored before cleaning up: the step named tidy removes what

@@ -193,11 +193,11 @@ func (e *Engine) tidyAll(ctx context.Context, r *Run) error {
 	if remote != nil && r.Task.Tries+1 < maxTidyTries && !refusesAll(remote) {
 		return remote // tried again; the input shows until then that something may be there
 	}
-	return errors.Join(remote, e.tidyInput(r))
+	return errors.Join(remote, e.tidyInput(ctx, r))
 }
 
 // tidyInput removes the task's input, unless it is to be kept.
-func (e *Engine) tidyInput(r *Run) error {
+func (e *Engine) tidyInput(ctx context.Context, r *Run) error {
 	if r.Task.Input == "none" {
 		return nil
 	}
@@ -209,8 +209,13 @@ func (e *Engine) tidyInput(r *Run) error {
 		r.Logf("The input is kept for %s, so that this task can be retried", e.KeepFailedInput)
 		return nil
 	}
-	if err := r.removeInput(); err != nil {
-		return err
+	if r.Task.Input == "archive" {
+		return nil // it goes with the task's end
+	}
+	for _, folder := range []string{inboundFolder, workFolder} {
+		if err := e.files.RemoveAll(ctx, r.Task.Folder()+"/"+folder); err != nil {
+			return err
+		}
 	}
 	r.Task.Input = "deleted"
 	return nil
@@ -230,11 +235,15 @@ func (e *Engine) finish(ctx context.Context, job *river.Job[stepArgs], r *Run, v
 		task.Percent = 100
 	}
 	r.Logf("Ended as %s: %s", v.State, task.Message)
-	if task.Input == "archive" {
-		task.Input = "deleted" // where it could not be: the sweep of archives removes it
+	unused := task.Content
+	if unused != nil {
+		task.Input, task.Content = "deleted", nil
 	}
 	if err := e.commitEnd(ctx, r, job.ID); err != nil {
 		return err
+	}
+	if unused != nil {
+		e.release(ctx, task.ID, *unused)
 	}
 	e.changed(task.ID)
 	if task.Gated {

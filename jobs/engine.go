@@ -21,13 +21,14 @@ import (
 	"longhaul/oracle"
 	"longhaul/storage"
 	"longhaul/storage/archive"
+	"longhaul/storage/content"
 	"longhaul/storage/files"
 )
 
 // Config is what an Engine needs. Pool, Files, Sealer, Kinds and Logger must be given.
 type Config struct {
 	Pool   *pgxpool.Pool
-	Files  *files.Folder
+	Files  files.Store
 	Sealer *storage.Sealer
 	Kinds  *Kinds
 	Logger *slog.Logger
@@ -42,8 +43,18 @@ type Config struct {
 	// KeepFailedInput is how long the input of a task that did not succeed is kept, so that it
 	// can be retried; 0 means not at all.
 	KeepFailedInput time.Duration
+	// KeepUploads is how long an upload is kept after its last byte came, used or not; 0 means a week.
+	KeepUploads time.Duration
+	// KeepVersions is how long what a file was before is kept, and KeepChanges how long changes stay in
+	// the feed of files; 0 means 30 days.
+	KeepVersions, KeepChanges time.Duration
+	// UploadQuota bounds what is kept of unused uploads.
+	UploadQuota storage.Quota
 	// KeepAudit is how long lines of the audit trail are kept, in whole months; 0 means for ever.
 	KeepAudit time.Duration
+	// SignedDownloads has downloads come straight from the bucket, by addresses that work for some
+	// minutes. What is read so is not held against its checksums here.
+	SignedDownloads bool
 	// ReadTime is how long after its start a remote job is left its input file when it may still
 	// run while its task ends; 0 means 30 seconds.
 	ReadTime time.Duration
@@ -56,13 +67,16 @@ type Config struct {
 // Engine works tasks: it makes them, wakes and works their steps, and tells who waits.
 type Engine struct {
 	Config
-	db     *storage.DB
-	files  *files.Folder
-	logger *slog.Logger
-	river  *river.Client[pgx.Tx]
-	wakes  *storage.Wakes
-	watch  *Watch
-	now    func() time.Time
+	db       *storage.DB
+	files    files.Store
+	contents *content.Contents
+	logger   *slog.Logger
+	river    *river.Client[pgx.Tx]
+	wakes    *storage.Wakes
+	watch    *Watch
+	uploads  *uploadHolds
+	feed     feed // of changes of files
+	now      func() time.Time
 
 	accessChanged atomic.Pointer[func()]
 	changes       atomic.Int64                  // counts changes of access and of apps
@@ -96,30 +110,39 @@ func (w *worker) Work(ctx context.Context, job *river.Job[stepArgs]) error {
 func New(config Config) (*Engine, error) {
 	config.Workers = cmp.Or(config.Workers, 100)
 	config.KeepOutputs = cmp.Or(config.KeepOutputs, 24*time.Hour)
+	config.KeepUploads = cmp.Or(config.KeepUploads, 7*24*time.Hour)
+	config.KeepVersions = cmp.Or(config.KeepVersions, 30*24*time.Hour)
+	config.KeepChanges = cmp.Or(config.KeepChanges, 30*24*time.Hour)
 	config.ReadTime = cmp.Or(config.ReadTime, 30*time.Second)
 	config.SweepEvery = cmp.Or(config.SweepEvery, 5*time.Second)
 	config.Limits = cmp.Or(config.Limits, archive.DefaultLimits())
 	if config.Removed == nil {
 		config.Removed = func(string, int64, int64) {}
 	}
+	db := &storage.DB{Pool: config.Pool}
 	e := &Engine{
-		Config: config,
-		db:     &storage.DB{Pool: config.Pool},
-		files:  config.Files,
-		logger: config.Logger,
-		now:    time.Now,
+		Config:   config,
+		db:       db,
+		contents: content.New(db, config.Files, config.Logger),
+		files:    config.Files,
+		logger:   config.Logger,
+		uploads:  newUploadHolds(),
+		now:      time.Now,
 
 		transport: oracle.DefaultTransport(),
 	}
 	e.apps, _ = lru.New[string, appMemory](appsKept) // the size is valid
 	e.wakes = storage.NewWakes(config.Pool, config.Process, config.Logger)
 	e.watch = newWatch(e.db, e.wakes)
-	e.wakes.Changed = e.watch.changed
-	e.wakes.Lost = func() { e.watch.refreshAll(); e.forgetAccess() }
+	e.wakes.Changed = func(ids []uuid.UUID) { e.watch.changed(ids); e.uploads.changed(ids) }
+	e.wakes.Wanted = e.uploads.wanted
+	e.wakes.Files = e.feed.tell
+	e.wakes.Lost = func() { e.watch.refreshAll(); e.forgetAccess(); e.feed.tell() }
 	e.wakes.Access = e.forgetAccess
 
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &worker{engine: e})
+	river.AddWorker(workers, &uploadWorker{engine: e})
 	var err error
 	e.river, err = river.NewClient(riverpgxv5.New(config.Pool), &river.Config{
 		ID:      config.Process,

@@ -20,6 +20,7 @@ import (
 	"longhaul/oracle/epm"
 	"longhaul/storage"
 	"longhaul/storage/archive"
+	"longhaul/storage/files"
 )
 
 // records counts what an import did with what it read.
@@ -53,14 +54,14 @@ func fetchImport(ctx context.Context, r *Run) (Next, error) {
 	if err != nil {
 		return Next{}, err
 	}
-	if err := r.clearOutputs(); err != nil {
+	if err := r.clearOutputs(ctx); err != nil {
 		return Next{}, err
 	}
 	rejects, err := r.fetchRejects(ctx, client)
 	if err != nil {
 		return Next{}, err
 	}
-	if err := r.keepMessages(messages); err != nil {
+	if err := r.keepMessages(ctx, messages); err != nil {
 		return Next{}, err
 	}
 	result.Message = importSentence(result, messages, rejects)
@@ -118,14 +119,14 @@ func (r *Run) importDetails(ctx context.Context, client *epm.Client) (*importRes
 }
 
 // clearOutputs removes what an earlier try of fetching left.
-func (r *Run) clearOutputs() error {
+func (r *Run) clearOutputs(ctx context.Context) error {
 	r.Task.Outputs = []storage.Output{}
-	return r.engine.files.RemoveAll(r.Task.Folder() + "/" + outboundFolder)
+	return r.engine.files.RemoveAll(ctx, r.outbound(""))
 }
 
 // download fetches a file of the remote application into outbound/.
 func (r *Run) download(ctx context.Context, client *epm.Client, name, as string) error {
-	w, err := r.engine.files.Create(r.Task.Folder() + "/" + outboundFolder + "/" + as)
+	w, err := r.engine.files.Create(ctx, r.outbound(as))
 	if err != nil {
 		return err
 	}
@@ -140,7 +141,7 @@ func (r *Run) download(ctx context.Context, client *epm.Client, name, as string)
 	if err != nil {
 		return err
 	}
-	r.Task.Outputs = append(r.Task.Outputs, storage.Output{Path: as, Size: stored.Size, SHA256: hex.EncodeToString(stored.SHA256[:])})
+	r.Task.Outputs = append(r.Task.Outputs, output(as, stored.Size, stored.SHA256, stored.Sums))
 	return nil
 }
 
@@ -160,7 +161,7 @@ func (r *Run) fetchRejects(ctx context.Context, client *epm.Client) (string, err
 			return "", err
 		}
 		r.Logf("The error file is kept as it came: %v", refusal)
-		return outboundFolder + "/rejected.zip", r.engine.files.RemoveAll(r.Task.Folder() + "/" + outboundFolder + "/rejected")
+		return outboundFolder + "/rejected.zip", r.engine.files.RemoveAll(ctx, r.outbound("rejected"))
 	}
 	if len(r.Task.Outputs) == 0 {
 		return "", nil
@@ -170,8 +171,7 @@ func (r *Run) fetchRejects(ctx context.Context, client *epm.Client) (string, err
 
 // unpackRejects replaces outbound/rejected.zip by the folder outbound/rejected.
 func (r *Run) unpackRejects(ctx context.Context) error {
-	outbound := r.Task.Folder() + "/" + outboundFolder
-	file, err := r.engine.files.Open(outbound + "/rejected.zip")
+	file, err := r.engine.files.Open(ctx, r.outbound("rejected.zip"))
 	if err != nil {
 		return err
 	}
@@ -180,45 +180,54 @@ func (r *Run) unpackRejects(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	root, err := r.engine.files.MakeSub(outbound + "/rejected")
+	batch, err := r.engine.files.Batch(ctx, r.outbound("rejected"), len(listing.Files))
 	if err != nil {
 		return err
 	}
-	defer root.Close() //nolint:errcheck // a handle of a folder
-	if err := archive.Extract(ctx, file, listing, root, archive.ExtractOptions{}); err != nil {
+	defer batch.Close() //nolint:errcheck // a handle of a folder
+	if err := archive.Extract(ctx, file, listing, batch, archive.ExtractOptions{}); err != nil {
 		return err
 	}
 	outputs := make([]storage.Output, 0, len(listing.Files))
 	for _, f := range listing.Files {
-		output, err := r.describe("rejected/" + f.Name)
+		output, err := r.describe(ctx, "rejected/"+f.Name)
 		if err != nil {
 			return err
 		}
 		outputs = append(outputs, output)
 	}
 	r.Task.Outputs = outputs
-	return r.engine.files.Remove(outbound + "/rejected.zip")
+	return r.engine.files.Remove(ctx, r.outbound("rejected.zip"))
 }
 
 // describe measures a file in outbound/.
-func (r *Run) describe(name string) (storage.Output, error) {
-	file, err := r.engine.files.Open(r.Task.Folder() + "/" + outboundFolder + "/" + name)
+func (r *Run) describe(ctx context.Context, name string) (storage.Output, error) {
+	file, err := r.engine.files.Open(ctx, r.outbound(name))
 	if err != nil {
 		return storage.Output{}, err
 	}
 	defer file.Close() //nolint:errcheck // read only
-	hash := sha256.New()
-	size, err := io.Copy(hash, file)
-	return storage.Output{Path: name, Size: size, SHA256: hex.EncodeToString(hash.Sum(nil))}, err
+	var digest files.Digest
+	_, err = io.Copy(&digest, file)
+	return output(name, digest.Size(), digest.SHA256(), digest.Sums()), err
+}
+
+// outbound is the key of an output.
+func (r *Run) outbound(name string) string {
+	return path.Join(r.Task.Folder(), outboundFolder, name)
+}
+
+func output(name string, size int64, digest [sha256.Size]byte, sums []byte) storage.Output {
+	return storage.Output{Path: name, Size: size, SHA256: hex.EncodeToString(digest[:]), Sums: sums}
 }
 
 // keepMessages puts what the application said into outbound/messages.txt, and its beginning
 // into the log.
-func (r *Run) keepMessages(messages []epm.Message) error {
+func (r *Run) keepMessages(ctx context.Context, messages []epm.Message) error {
 	if len(messages) == 0 {
 		return nil
 	}
-	w, err := r.engine.files.Create(r.Task.Folder() + "/" + outboundFolder + "/messages.txt")
+	w, err := r.engine.files.Create(ctx, r.outbound("messages.txt"))
 	if err != nil {
 		return err
 	}
@@ -241,7 +250,7 @@ func (r *Run) keepMessages(messages []epm.Message) error {
 	if err != nil {
 		return err
 	}
-	r.Task.Outputs = append(r.Task.Outputs, storage.Output{Path: "messages.txt", Size: stored.Size, SHA256: hex.EncodeToString(stored.SHA256[:])})
+	r.Task.Outputs = append(r.Task.Outputs, output("messages.txt", stored.Size, stored.SHA256, stored.Sums))
 	return nil
 }
 
@@ -315,7 +324,7 @@ func fetchExport(ctx context.Context, r *Run) (Next, error) {
 	if err != nil {
 		return Next{}, err
 	}
-	if err := r.clearOutputs(); err != nil {
+	if err := r.clearOutputs(ctx); err != nil {
 		return Next{}, err
 	}
 	as := path.Base(r.Task.Name) + ".zip"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"path"
 	"regexp"
 	"slices"
@@ -113,7 +114,7 @@ func uploadInput(choose chooser) func(context.Context, *Run) (Next, error) {
 		if err := client.DeleteFile(ctx, name); err != nil && !oracle.IsNotFound(err) {
 			return Next{}, err
 		}
-		file, err := r.engine.files.Open(packed)
+		file, err := r.engine.files.Open(ctx, packed)
 		if err != nil {
 			return Next{}, err
 		}
@@ -127,8 +128,8 @@ func uploadInput(choose chooser) func(context.Context, *Run) (Next, error) {
 		r.Logf("Uploaded %s as %s", byteSize(size), name)
 		r.Task.Message = "Uploaded"
 		next := Go("submit")
-		next.cleanup = func() {
-			if err := r.engine.files.RemoveAll(r.Task.Folder() + "/" + workFolder); err != nil {
+		next.cleanup = func(ctx context.Context) {
+			if err := r.engine.files.RemoveAll(ctx, r.Task.Folder()+"/"+workFolder); err != nil {
 				r.Logger().WarnContext(ctx, "a packed upload could not be removed and is left to the task's end", "error", err)
 			}
 		}
@@ -140,7 +141,7 @@ func uploadInput(choose chooser) func(context.Context, *Run) (Next, error) {
 func (r *Run) pack(ctx context.Context, choose chooser, key string) (int64, error) {
 	inbound := r.Task.Folder() + "/" + inboundFolder
 	var names []string
-	for file, err := range r.engine.files.List(inbound) {
+	for file, err := range r.engine.files.List(ctx, inbound) {
 		if err != nil {
 			return 0, err
 		}
@@ -150,21 +151,18 @@ func (r *Run) pack(ctx context.Context, choose chooser, key string) (int64, erro
 	if len(names) == 0 {
 		return 0, &Failure{Code: CodeInvalidInput, Message: "The input holds no file that the job reads"}
 	}
-	folder := path.Dir(names[0])
-	for i, name := range names {
-		names[i] = path.Base(name)
+	sources := make([]archive.Source, 0, len(names))
+	for _, name := range names {
+		sources = append(sources, archive.Source{Name: path.Base(name), Open: func(ctx context.Context) (io.ReadCloser, error) {
+			return r.engine.files.Open(ctx, path.Join(inbound, name))
+		}})
 	}
-	root, err := r.engine.files.Sub(path.Join(inbound, folder))
-	if err != nil {
-		return 0, err
-	}
-	defer root.Close() //nolint:errcheck // a handle of a folder
-	w, err := r.engine.files.Create(key)
+	w, err := r.engine.files.Create(ctx, key)
 	if err != nil {
 		return 0, err
 	}
 	defer w.Abort() //nolint:errcheck // what stays is swept
-	if err := archive.Pack(ctx, w, root.FS(), names, archive.PackOptions{}); err != nil {
+	if err := archive.Pack(ctx, w, sources, archive.PackOptions{}); err != nil {
 		return 0, err
 	}
 	stored, err := w.Commit()

@@ -82,7 +82,7 @@ type Next struct {
 	// keepTries makes a repeated step count as another try of the same.
 	keepTries bool
 	// cleanup runs after the commit; a crash before it must be harmless.
-	cleanup func()
+	cleanup func(context.Context)
 	// decide completes the decision inside the transaction that writes it.
 	decide func(ctx context.Context, tx pgx.Tx) (after time.Duration, err error)
 }

@@ -3,9 +3,7 @@ package jobs
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"strings"
 	"time"
@@ -101,19 +99,6 @@ func (r *Run) App(ctx context.Context) (*storage.App, error) {
 		r.app = &app
 	}
 	return r.app, nil
-}
-
-// removeInput deletes the task's input, archive and contents. What is gone already is fine.
-func (r *Run) removeInput() error {
-	if err := r.engine.files.Remove(r.Task.Archive()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, folder := range []string{inboundFolder, workFolder} {
-		if err := r.engine.files.RemoveAll(r.Task.Folder() + "/" + folder); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // The folders in a task's folder.

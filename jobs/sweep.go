@@ -2,9 +2,9 @@ package jobs
 
 import (
 	"context"
-	"errors"
-	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,11 +40,13 @@ func (e *Engine) sweepAll(ctx context.Context) {
 			e.sweepDead(ctx)
 		}
 		e.sweepUnwoken(ctx)
+		e.sweepUnfinished(ctx)
 		if round%retentionEvery == 0 {
 			e.SweepFiles(ctx)
 		}
 		if round%orphansEvery == 0 {
 			e.sweep(ctx, "orphans", e.sweepOrphans)
+			e.sweep(ctx, "contents", e.contents.SweepOrphans)
 			e.sweep(ctx, "audit_lines", e.sweepAudit)
 		}
 	}
@@ -90,7 +92,11 @@ func (e *Engine) SweepFiles(ctx context.Context) {
 	}{
 		{"inputs", e.sweepInputs},
 		{"outputs", e.sweepOutputs},
-		{"archives", e.sweepArchives},
+		{"uploads", e.sweepWhole},
+		{"uploads", e.sweepUploads},
+		{"file_versions", e.sweepVersions},
+		{"file_changes", e.sweepChanges},
+		{"contents", e.contents.Sweep},
 		{"partial_uploads", e.sweepPartial},
 		{"idempotency_keys", e.sweepKeys},
 		{"sessions", e.sweepSessions},
@@ -141,7 +147,7 @@ func (e *Engine) removeKept(ctx context.Context, kept []storage.Kept, folders []
 ) (count, bytes int64, err error) {
 	for _, k := range kept {
 		for _, folder := range folders {
-			n, size, err := e.removeFolder(k.Folder + "/" + folder)
+			n, size, err := e.removeFolder(ctx, k.Folder+"/"+folder)
 			count, bytes = count+n, bytes+size
 			if err != nil {
 				return count, bytes, err
@@ -155,57 +161,25 @@ func (e *Engine) removeKept(ctx context.Context, kept []storage.Kept, folders []
 	return count, bytes, nil
 }
 
-func (e *Engine) removeFolder(folder string) (count, bytes int64, err error) {
-	for file, err := range e.files.List(folder) {
+func (e *Engine) removeFolder(ctx context.Context, folder string) (count, bytes int64, err error) {
+	for file, err := range e.files.List(ctx, folder) {
 		if err != nil {
 			return 0, 0, err
 		}
 		count++
 		bytes += file.Size
 	}
-	return count, bytes, e.files.RemoveAll(folder)
-}
-
-// sweepArchives removes archives without an open task: of requests whose process died before
-// the task was made, and of tasks that died between unpacking and deleting.
-func (e *Engine) sweepArchives(ctx context.Context) (count, bytes int64, err error) {
-	old := make(map[uuid.UUID]int64)
-	for file, err := range e.files.List(path.Dir(storage.ArchiveKey(uuid.Nil))) {
-		if err != nil {
-			return 0, 0, err
-		}
-		id, err := uuid.Parse(strings.TrimSuffix(path.Base(file.Key), ".zip"))
-		if err == nil && e.now().Sub(file.ModifiedAt) > leftoverAge {
-			old[id] = file.Size
-		}
-	}
-	if len(old) == 0 {
-		return 0, 0, nil
-	}
-	needed, err := e.db.NeededArchives(ctx, keys(old))
-	if err != nil {
-		return 0, 0, err
-	}
-	for id, size := range old {
-		if needed[id] {
-			continue
-		}
-		if err := e.files.Remove(storage.ArchiveKey(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return count, bytes, err
-		}
-		count, bytes = count+1, bytes+size
-	}
-	return count, bytes, nil
+	return count, bytes, e.files.RemoveAll(ctx, folder)
 }
 
 // sweepOrphans removes task folders without a task: a retry that died before its row was
 // written leaves one.
 func (e *Engine) sweepOrphans(ctx context.Context) (count, bytes int64, err error) {
-	old, err := e.oldFolders()
+	old, err := e.oldFolders(ctx)
 	if err != nil || len(old) == 0 {
 		return 0, 0, err
 	}
-	known, err := e.db.KnownTasks(ctx, keys(old))
+	known, err := e.db.KnownTasks(ctx, slices.Collect(maps.Keys(old)))
 	if err != nil {
 		return 0, 0, err
 	}
@@ -213,7 +187,7 @@ func (e *Engine) sweepOrphans(ctx context.Context) (count, bytes int64, err erro
 		if known[id] {
 			continue
 		}
-		n, size, err := e.removeFolder(folder)
+		n, size, err := e.removeFolder(ctx, folder)
 		count, bytes = count+n, bytes+size
 		if err != nil {
 			return count, bytes, err
@@ -222,34 +196,44 @@ func (e *Engine) sweepOrphans(ctx context.Context) (count, bytes int64, err erro
 	return count, bytes, nil
 }
 
-// oldFolders finds the task folders that were last changed before leftoverAge.
-func (e *Engine) oldFolders() (map[uuid.UUID]string, error) {
-	root, err := e.files.Sub("")
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close() //nolint:errcheck // a handle of a folder
-	folders, err := fs.Glob(root.FS(), "[a-z0-9]*/*/*")
-	if err != nil {
-		return nil, err
-	}
-	old := make(map[uuid.UUID]string)
-	for _, folder := range folders {
-		id, err := uuid.Parse(path.Base(folder))
+// oldFolders finds the task folders in which nothing was written since leftoverAge.
+func (e *Engine) oldFolders(ctx context.Context) (map[uuid.UUID]string, error) {
+	last := make(map[uuid.UUID]time.Time)
+	folders := make(map[uuid.UUID]string)
+	for file, err := range e.files.List(ctx, "") {
+		if err != nil {
+			return nil, err
+		}
+		parts := strings.SplitN(file.Key, "/", 4) // app, name, id, the rest
+		if len(parts) < 4 {
+			continue
+		}
+		id, err := uuid.Parse(parts[2])
 		if err != nil {
 			continue
 		}
-		info, err := fs.Stat(root.FS(), folder)
-		if err == nil && info.IsDir() && e.now().Sub(info.ModTime()) > leftoverAge {
-			old[id] = folder
+		folders[id] = path.Join(parts[:3]...)
+		if file.ModifiedAt.After(last[id]) {
+			last[id] = file.ModifiedAt
 		}
 	}
-	return old, nil
+	maps.DeleteFunc(folders, func(id uuid.UUID, _ string) bool { return e.now().Sub(last[id]) <= leftoverAge })
+	return folders, nil
 }
 
-func (e *Engine) sweepPartial(context.Context) (count, bytes int64, err error) {
-	swept, err := e.files.Sweep(leftoverAge)
+func (e *Engine) sweepPartial(ctx context.Context) (count, bytes int64, err error) {
+	swept, err := e.files.Sweep(ctx, leftoverAge)
 	return int64(swept.Files), swept.Bytes, err
+}
+
+func (e *Engine) sweepVersions(ctx context.Context) (count, bytes int64, err error) {
+	count, err = e.db.ExpireVersions(ctx, e.KeepVersions, 1000)
+	return count, 0, err
+}
+
+func (e *Engine) sweepChanges(ctx context.Context) (count, bytes int64, err error) {
+	count, err = e.db.TrimChanges(ctx, e.KeepChanges, 1000)
+	return count, 0, err
 }
 
 func (e *Engine) sweepKeys(ctx context.Context) (count, bytes int64, err error) {
@@ -263,12 +247,4 @@ func (e *Engine) sweepSessions(ctx context.Context) (count, bytes int64, err err
 	}
 	_, err = e.db.OldLogoutTokens(ctx, 1000)
 	return count, 0, err
-}
-
-func keys[K comparable, V any](m map[K]V) []K {
-	list := make([]K, 0, len(m))
-	for k := range m {
-		list = append(list, k)
-	}
-	return list
 }

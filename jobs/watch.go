@@ -3,6 +3,8 @@ package jobs
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -258,7 +260,7 @@ func (w *Watch) reload(ctx context.Context) {
 	if len(gens) == 0 {
 		return
 	}
-	tasks, err := w.db.Tasks(ctx, keys(gens))
+	tasks, err := w.db.Tasks(ctx, slices.Collect(maps.Keys(gens)))
 	if err != nil {
 		return // the next tick tries again
 	}

@@ -233,7 +233,7 @@ func (e *Engine) save(ctx context.Context, job *river.Job[stepArgs], r *Run, nex
 		return err
 	}
 	if next.cleanup != nil {
-		next.cleanup()
+		next.cleanup(ctx)
 	}
 	e.changed(r.Task.ID)
 	e.comeDue(*r.Task.DueAt)

@@ -81,13 +81,13 @@ func (a *App) values() []any {
 	}
 }
 
-// DeleteApp removes an app. ErrConflict while it has tasks, ErrNotFound if there is none that the
+// DeleteApp removes an app. ErrConflict while it has tasks or files, ErrNotFound if there is none that the
 // caller may delete.
 func DeleteApp(ctx context.Context, tx pgx.Tx, r Reach, name string) error {
 	tag, err := tx.Exec(ctx, `DELETE FROM apps WHERE name = $7 AND name IN (SELECT reach($1, $2, $3, $4, $5, $6))`,
 		r.values(View|Manage|Instance, name)...)
 	if violates(err, codeForeignKeyViolation) {
-		return fmt.Errorf("app %s has tasks: %w", name, ErrConflict)
+		return fmt.Errorf("app %s has tasks or files: %w", name, ErrConflict)
 	}
 	if err == nil && tag.RowsAffected() == 0 {
 		return fmt.Errorf("app %s: %w", name, ErrNotFound)

@@ -83,12 +83,6 @@ func (d *DB) OldLogoutTokens(ctx context.Context, limit int) (int64, error) {
 	return tag.RowsAffected(), err
 }
 
-// NeededArchives returns those of ids that are tasks whose archive is not extracted yet. The
-// sweep of left-over archives asks it before it deletes one.
-func (d *DB) NeededArchives(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]bool, error) {
-	return d.idSet(ctx, `SELECT id FROM tasks WHERE id = ANY($1) AND input = 'archive'`, ids)
-}
-
 // KnownTasks returns those of ids that are tasks.
 func (d *DB) KnownTasks(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]bool, error) {
 	return d.idSet(ctx, `SELECT id FROM tasks WHERE id = ANY($1)`, ids)

@@ -82,7 +82,7 @@ func SaveStep(ctx context.Context, tx pgx.Tx, t *Task, log string, done int64) e
 			tries = $7, job_id = $8, work = $9, verdict = $10,
 			percent = greatest(percent, $11), message = $12, eta = $13,
 			remote_intent_at = $14, remote_job_id = $15, remote_status = $16, remote_url = $17,
-			input = $18, outputs = $19, log_size = log_size + $20, deadline_at = $21
+			input = $18, content = CASE WHEN $18 = 'archive' THEN content END, outputs = $19, log_size = log_size + $20, deadline_at = $21
 		WHERE id = $1 AND fence = $2
 		RETURNING fence, version, log_size, cancel_requested_at, due_at`,
 		t.ID, t.Fence, t.State, t.StartedAt, t.Step, t.DueAt, t.Tries, t.JobID, t.Work, t.Verdict,
@@ -94,6 +94,7 @@ func SaveStep(ctx context.Context, tx pgx.Tx, t *Task, log string, done int64) e
 	if log != "" {
 		batch.Queue(insertLog, t.ID, t.LogSize, log)
 	}
+	queueSums(&batch, t)
 	batch.Queue(removeJob, done)
 	return tx.SendBatch(ctx, &batch).Close()
 }
@@ -120,7 +121,7 @@ func FinishTask(ctx context.Context, to Sender, t *Task, log string, keepOutputs
 			state = $3, started_at = $4, finished_at = now(), percent = $5, message = $6, eta = NULL,
 			error_code = $7, error_message = $8, error_detail = $9, result = $10,
 			remote_intent_at = $11, remote_job_id = $12, remote_status = $13, remote_url = $14, work = $15,
-			input = $16, outputs = $17,
+			input = $16, content = NULL, outputs = $17,
 			outputs_expire_at = CASE WHEN jsonb_array_length($17) > 0 THEN now() + $18::interval END,
 			log = `+joined+`, log_size = log_size + octet_length($19)
 		WHERE id = $1 AND fence = $2
@@ -137,6 +138,7 @@ func FinishTask(ctx context.Context, to Sender, t *Task, log string, keepOutputs
 			DELETE FROM task_logs WHERE task_id = $1
 				AND EXISTS (SELECT FROM tasks WHERE id = $1 AND finished_at IS NOT NULL)`, t.ID)
 	}
+	queueSums(&batch, t)
 	batch.Queue(removeJob, done)
 	return to.SendBatch(ctx, &batch).Close()
 }

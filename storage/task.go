@@ -60,6 +60,7 @@ type Task struct {
 
 	Input            string // none, archive, inbound or deleted
 	InputSize        int64
+	Content          *uuid.UUID // the archive, until it is unpacked
 	Outputs          []Output
 	OutputsExpireAt  *time.Time
 	OutputsDeletedAt *time.Time
@@ -72,6 +73,9 @@ type Output struct {
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`   // bytes
 	SHA256 string `json:"sha256"` // hexadecimal
+	// Sums are the checksums of its blocks. Only a step that makes the output has them; later
+	// [DB.OutputSums] does.
+	Sums []byte `json:"-"`
 }
 
 // Final reports whether the task has ended.
@@ -82,14 +86,6 @@ func (t *Task) Folder() string {
 	return t.App + "/" + t.Name + "/" + t.ID.String()
 }
 
-// Archive is the key under which the task's archive lies until it is extracted.
-func (t *Task) Archive() string { return ArchiveKey(t.ID) }
-
-// ArchiveKey is the key under which the archive of the task id lies. It is outside the task's
-// folder, so that bytes of a request that never became a task are found in one place; no app can
-// have this folder's name.
-func ArchiveKey(id uuid.UUID) string { return ".archives/" + id.String() + ".zip" }
-
 // taskColumns is every column of tasks but log, which may be large and is read on its own.
 const taskColumns = `id, app, name, kind, params, max_rejected, exclusive, gated, parent, attempt, created_by,
 	state, version, created_at, started_at, finished_at,
@@ -97,7 +93,7 @@ const taskColumns = `id, app, name, kind, params, max_rejected, exclusive, gated
 	cancel_requested_at, cancel_requested_by, percent, message, eta,
 	remote_intent_at, remote_job_id, remote_status, remote_url,
 	error_code, error_message, error_detail, result,
-	input, input_size, outputs, outputs_expire_at, outputs_deleted_at, log_size`
+	input, input_size, content, outputs, outputs_expire_at, outputs_deleted_at, log_size`
 
 // scanTask reads the columns of taskColumns, in their order.
 func scanTask(row pgx.CollectableRow) (Task, error) {
@@ -108,7 +104,7 @@ func scanTask(row pgx.CollectableRow) (Task, error) {
 		&t.CancelRequestedAt, &t.CancelRequestedBy, &t.Percent, &t.Message, &t.ETA,
 		&t.RemoteIntentAt, &t.RemoteJobID, &t.RemoteStatus, &t.RemoteURL,
 		&t.ErrorCode, &t.ErrorMessage, &t.ErrorDetail, &t.Result,
-		&t.Input, &t.InputSize, &t.Outputs, &t.OutputsExpireAt, &t.OutputsDeletedAt, &t.LogSize)
+		&t.Input, &t.InputSize, &t.Content, &t.Outputs, &t.OutputsExpireAt, &t.OutputsDeletedAt, &t.LogSize)
 	return t, err
 }
 
@@ -118,11 +114,11 @@ func scanTask(row pgx.CollectableRow) (Task, error) {
 func QueueTask(batch *pgx.Batch, r Reach, t *Task, line Audit) {
 	batch.Queue(`
 		INSERT INTO tasks (id, app, name, kind, params, max_rejected, exclusive, gated, parent, attempt, created_by,
-			created_at, step, due_at, deadline_at, job_id, work, message, input, input_size)
+			created_at, step, due_at, deadline_at, job_id, work, message, input, input_size, content)
 		VALUES ($7, CASE WHEN `+everywhere+` OR $8 IN (SELECT reach($1, $2, $3, $4, $5, $6)) THEN $8 END,
-			$9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $18, $20, $21, $22, $23, $24, $25)`,
+			$9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $18, $20, $21, $22, $23, $24, $25, $26)`,
 		r.values(View|Operate, t.ID, t.App, t.Name, t.Kind, t.Params, t.MaxRejected, t.Exclusive, t.Gated, t.Parent, t.Attempt, t.CreatedBy,
-			t.CreatedAt, t.Step, t.DeadlineAt, t.JobID, t.Work, t.Message, t.Input, t.InputSize)...)
+			t.CreatedAt, t.Step, t.DeadlineAt, t.JobID, t.Work, t.Message, t.Input, t.InputSize, t.Content)...)
 	batch.Queue(insertAudit, line.values()...)
 }
 
@@ -142,6 +138,23 @@ func (d *DB) Task(ctx context.Context, id uuid.UUID) (Task, error) {
 	}
 	t, err := pgx.CollectExactlyOneRow(rows, scanTask)
 	return t, notFound(err, "task", id)
+}
+
+// OutputSums returns the checksums of the blocks of a task's output; see package files.
+func (d *DB) OutputSums(ctx context.Context, id uuid.UUID, path string) (sums []byte, err error) {
+	err = d.Pool.QueryRow(ctx, `SELECT sums FROM output_sums WHERE task_id = $1 AND path = $2`, id, path).Scan(&sums)
+	return sums, notFound(err, "output", path)
+}
+
+// queueSums queues the statements that keep the checksums of outputs made by this step.
+func queueSums(batch *pgx.Batch, t *Task) {
+	for _, o := range t.Outputs {
+		if o.Sums != nil {
+			batch.Queue(`
+				INSERT INTO output_sums (task_id, path, sums) VALUES ($1, $2, $3)
+				ON CONFLICT (task_id, path) DO UPDATE SET sums = excluded.sums`, t.ID, o.Path, o.Sums)
+		}
+	}
 }
 
 // Tasks returns those of the given tasks that exist, in no order.

@@ -19,18 +19,22 @@ const (
 	// wakeEvery is how long changes are collected before one notification carries them all. A
 	// NOTIFY takes a lock that all others wait for, so it is sent after the commit and rarely.
 	wakeEvery = 20 * time.Millisecond
-	// wakeBatch ids make a payload of 7.5 kB; Postgres takes less than 8,000 bytes.
+	// wakeBatch words make a payload of 7.7 kB at most; Postgres takes less than 8,000 bytes.
 	wakeBatch = 200
 )
 
-// Wakes carries word of changed tasks between the processes on one database, and shows the
+// Wakes carries word of changed tasks and uploads between the processes on one database, and shows the
 // other processes that this one lives: its connection holds an advisory lock named after the
 // process, which Postgres frees the moment the process dies.
 type Wakes struct {
-	// Changed is called with the ids that other processes changed. It must not block.
+	// Changed is called with the ids of tasks and uploads that other processes changed. It must not block.
 	Changed func(ids []uuid.UUID)
 	// Access is called when another process changed who may do what. It must not block.
 	Access func()
+	// Files is called when another process changed an app's files. It must not block.
+	Files func()
+	// Wanted is called when another process wants an upload that this one may hold. It must not block.
+	Wanted func(id uuid.UUID)
 	// Lost is called when notifications may have been missed: at every new connection.
 	Lost func()
 
@@ -40,9 +44,8 @@ type Wakes struct {
 	since   atomic.Pointer[time.Time] // of the present listening connection; nil without one
 
 	mu      sync.Mutex
-	pending map[uuid.UUID]struct{}
-	due     bool // a River job is due that River may not have been told of
-	access  bool // who may do what has changed
+	pending map[string]struct{} // words: see receive
+	due     bool                // a River job is due that River may not have been told of
 	kick    chan struct{}
 }
 
@@ -51,11 +54,13 @@ func NewWakes(pool *pgxpool.Pool, process string, logger *slog.Logger) *Wakes {
 	return &Wakes{
 		Changed: func([]uuid.UUID) {},
 		Access:  func() {},
+		Files:   func() {},
+		Wanted:  func(uuid.UUID) {},
 		Lost:    func() {},
 		process: process,
 		pool:    pool,
 		logger:  logger,
-		pending: make(map[uuid.UUID]struct{}),
+		pending: make(map[string]struct{}),
 		kick:    make(chan struct{}, 1),
 	}
 }
@@ -71,11 +76,16 @@ func (w *Wakes) Settled(d time.Duration) bool {
 	return since != nil && time.Since(*since) >= d
 }
 
-// Send tells the other processes that a task changed, within some 20 ms. Call it after the
+// Send tells the other processes that a task, or an upload, changed, within some 20 ms. Call it after the
 // commit: a reader woken earlier would see the old row.
-func (w *Wakes) Send(id uuid.UUID) {
+func (w *Wakes) Send(id uuid.UUID) { w.say(id.String()) }
+
+// Want asks the process that holds an upload to let go of it.
+func (w *Wakes) Want(id uuid.UUID) { w.say(wantMark + id.String()) }
+
+func (w *Wakes) say(word string) {
 	w.mu.Lock()
-	w.pending[id] = struct{}{}
+	w.pending[word] = struct{}{}
 	w.mu.Unlock()
 	w.soon()
 }
@@ -91,12 +101,10 @@ func (w *Wakes) Due() {
 }
 
 // SendAccess tells the other processes that who may do what has changed. Call it after the commit.
-func (w *Wakes) SendAccess() {
-	w.mu.Lock()
-	w.access = true
-	w.mu.Unlock()
-	w.soon()
-}
+func (w *Wakes) SendAccess() { w.say(accessWord) }
+
+// SendFiles tells the other processes that an app's files have changed. Call it after the commit.
+func (w *Wakes) SendFiles() { w.say(filesWord) }
 
 func (w *Wakes) soon() {
 	select {
@@ -152,11 +160,17 @@ func (w *Wakes) listen(ctx context.Context, ready func()) error {
 	}
 }
 
-// accessWord stands in a payload for a change of who may do what.
-const accessWord = "access"
+const (
+	// accessWord stands in a payload for a change of who may do what.
+	accessWord = "access"
+	// filesWord stands in a payload for a change of an app's files.
+	filesWord = "files"
+	// wantMark stands before the id of an upload that the sender wants.
+	wantMark = "!"
+)
 
-// receive reads a payload: the sender's process id, and then the changed tasks or accessWord,
-// parted by spaces.
+// receive reads a payload: the sender's process id, and then words, parted by spaces: the id of what
+// changed, accessWord, filesWord, or an upload that is wanted.
 func (w *Wakes) receive(payload string) {
 	words := strings.Fields(payload)
 	if len(words) < 2 || words[0] == w.process {
@@ -164,9 +178,16 @@ func (w *Wakes) receive(payload string) {
 	}
 	ids := make([]uuid.UUID, 0, len(words)-1)
 	for _, word := range words[1:] {
-		if word == accessWord {
+		id, err := uuid.Parse(strings.TrimPrefix(word, wantMark))
+		switch {
+		case word == accessWord:
 			w.Access()
-		} else if id, err := uuid.Parse(word); err == nil {
+		case word == filesWord:
+			w.Files()
+		case err != nil:
+		case strings.HasPrefix(word, wantMark):
+			w.Wanted(id)
+		default:
 			ids = append(ids, id)
 		}
 	}
@@ -200,16 +221,13 @@ func (w *Wakes) take() (batch []string, due bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	due, w.due = w.due, false
-	batch = make([]string, 0, min(len(w.pending)+1, wakeBatch))
-	if w.access {
-		batch, w.access = append(batch, accessWord), false
-	}
-	for id := range w.pending {
+	batch = make([]string, 0, min(len(w.pending), wakeBatch))
+	for word := range w.pending {
 		if len(batch) == wakeBatch {
 			break
 		}
-		batch = append(batch, id.String())
-		delete(w.pending, id)
+		batch = append(batch, word)
+		delete(w.pending, word)
 	}
 	return batch, due
 }

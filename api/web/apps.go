@@ -86,6 +86,9 @@ func (a *App) Page() string { return "/apps/" + url.PathEscape(a.Name) }
 // MembersURL is who may do what with the app.
 func (a *App) MembersURL() string { return a.Page() + "/members" }
 
+// FilesURL is where the app's files are.
+func (a *App) FilesURL() string { return a.Page() + "/files" }
+
 // TasksURL is the list of the app's tasks.
 func (a *App) TasksURL() string { return "/?app=" + url.QueryEscape(a.Name) }
 

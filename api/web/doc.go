@@ -5,7 +5,7 @@
 // from values to a View; nothing here reads a database or a request. Loading what a page shows,
 // and who may see it, is package api's work.
 //
-// The pages work without scripts as far as reading, cancelling, retrying and deleting go; with
-// them they follow what happens by themselves. Nothing is inline, so that a strict
+// The pages work without scripts as far as reading, cancelling, retrying, deleting and the files of
+// apps go; with them they follow what happens by themselves, and uploads go on after a break. Nothing is inline, so that a strict
 // Content-Security-Policy holds. Folder thirdparty/ has what others wrote, with its licences.
 package web

@@ -17,6 +17,7 @@ var icons = map[string]template.HTML{
 	"upload":   `<path d="M12 16V4m-4.5 4.5L12 4l4.5 4.5M4 16v3.5h16V16"/>`,
 	"download": `<path d="M12 4v12m-4.5-4.5L12 16l4.5-4.5M4 16v3.5h16V16"/>`,
 	"file":     `<path d="M6 3h8l4 4v14H6z"/><path d="M14 3v4h4"/>`,
+	"folder":   `<path d="M3.5 19.5v-14h6l2 2.5h9v11.5z"/>`,
 	"plus":     `<path d="M12 5v14M5 12h14"/>`,
 	"back":     `<path d="m14.5 6-6 6 6 6"/>`,
 	"next":     `<path d="m9.5 6 6 6-6 6"/>`,

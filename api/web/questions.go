@@ -54,16 +54,21 @@ func AskDelete(t *Task, now time.Time) *Question {
 	}
 }
 
-// AskDeleteApp asks whether an app is to be deleted. One that has tasks cannot be.
-func AskDeleteApp(a *App, hasTasks bool) *Question {
+// AskDeleteApp asks whether an app is to be deleted. One that has tasks or files cannot be.
+func AskDeleteApp(a *App, hasTasks, hasFiles bool) *Question {
 	q := &Question{
 		Title: fmt.Sprintf("Delete the app %s?", a.Name), Action: a.Page() + "/delete", Back: "/apps",
 		Yes: "Delete the app", No: "Keep it", Danger: true,
 		Paragraphs: []string{"Its address, limits and stored credentials are deleted. Nothing changes in the application itself."},
 	}
+	if hasTasks || hasFiles {
+		q.Title, q.Yes, q.No, q.Paragraphs = fmt.Sprintf("%s cannot be deleted", a.Name), "", "Back", nil
+	}
 	if hasTasks {
-		q.Title, q.Yes, q.No = fmt.Sprintf("%s cannot be deleted", a.Name), "", "Back"
-		q.Paragraphs = []string{"The app has tasks. They are the record of what ran there: delete them first, each on its page."}
+		q.Paragraphs = append(q.Paragraphs, "The app has tasks. They are the record of what ran there: delete them first, each on its page.")
+	}
+	if hasFiles {
+		q.Paragraphs = append(q.Paragraphs, "The app has files. Delete them first, on the page of its files.")
 	}
 	return q
 }

@@ -18,6 +18,17 @@ type StartForm struct {
 	Fields      []Field   // the other parameters
 	MaxRejected string
 	Again       *Again // nil: not the repetition of a task
+
+	UploadApp string    // the app that an upload is for; empty: who asks sees no data, and uploads for any
+	Files     []AppFile // zips of the app, to take in place of an upload
+	MoreFiles bool      // there are others
+	File      string    // the path of the one that is taken; empty: none
+}
+
+// AppFile is a file of the app's own.
+type AppFile struct {
+	Path string
+	Size int64 // bytes
 }
 
 // AppChoice is an app that a task can be started for.
@@ -41,6 +52,9 @@ type Again struct {
 
 // AppQuery is the app as a part of an address.
 func (f *StartForm) AppQuery() string { return url.QueryEscape(f.App) }
+
+// FilesURL is where the app's files are.
+func (f *StartForm) FilesURL() string { return (&App{Name: f.App}).FilesURL() }
 
 // Help says in a few sentences what the kind does and what it takes.
 func (k *StartKind) Help() string { return kindHelp[k.Name] }

@@ -3,7 +3,6 @@ package web
 import (
 	"bytes"
 	"encoding/json"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -229,11 +228,7 @@ var advice = map[string]string{
 
 // OutputURL is where an output is downloaded.
 func (t *Task) OutputURL(o Output) string {
-	parts := strings.Split(o.Path, "/")
-	for i, part := range parts {
-		parts[i] = url.PathEscape(part)
-	}
-	return t.api() + "/outputs/" + strings.Join(parts, "/")
+	return t.api() + "/outputs/" + escaped(o.Path)
 }
 
 // ZipURL is where all outputs are downloaded as one archive.

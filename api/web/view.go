@@ -125,7 +125,17 @@ type TaskView struct {
 	LogCut  bool   // its beginning is left out
 	Now     time.Time
 	May     May
+	Kept    map[string]string // the files that were made of outputs, by the outputs' paths
 }
+
+// MayKeep reports whether who asks may make files of outputs.
+func (v *TaskView) MayKeep() bool { return v.May.Operate && v.May.SeeData && !v.Gone(v.Now) }
+
+// Unkept is how many outputs were not made files of.
+func (v *TaskView) Unkept() int { return len(v.Outputs) - len(v.Kept) }
+
+// KeptURL is where a file that was made of an output is listed.
+func (v *TaskView) KeptURL(path string) string { return FolderURL(v.App, path) }
 
 // TaskPage is one task's page.
 func TaskPage(f Frame, v *TaskView) View { return View{file: "task.html", page: page{f, v}} }

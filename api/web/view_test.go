@@ -329,8 +329,9 @@ func TestQuestionsSayWhatTheAnswerDoes(t *testing.T) {
 		"cancel local work":       {web.AskCancel(&running, false), "ends at its next step"},
 		"delete":                  {web.AskDelete(&rejects, now), "its result and 1 file are deleted"},
 		"delete after expiry":     {web.AskDelete(&rejects, now.Add(48*time.Hour)), "Its log and its result are deleted"},
-		"delete an app":           {web.AskDeleteApp(&app, false), "stored credentials are deleted"},
-		"delete an app in use":    {web.AskDeleteApp(&app, true), "The app has tasks"},
+		"delete an app":           {web.AskDeleteApp(&app, false, false), "stored credentials are deleted"},
+		"delete an app in use":    {web.AskDeleteApp(&app, true, false), "The app has tasks"},
+		"delete an app of files":  {web.AskDeleteApp(&app, false, true), "The app has files"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -35,7 +34,7 @@ func BenchmarkPack(b *testing.B) {
 	files, names := exports()
 	b.SetBytes(int64(len(names)) << 20)
 	for b.Loop() {
-		if err := Pack(b.Context(), io.Discard, files, names, PackOptions{}); err != nil {
+		if err := Pack(b.Context(), io.Discard, sources(files, names...), PackOptions{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -55,11 +54,7 @@ func BenchmarkExtract(b *testing.B) {
 			n := 0
 			for b.Loop() {
 				n++
-				into := filepath.Join(dir, fmt.Sprint(n))
-				if err := os.Mkdir(into, 0o700); err != nil {
-					b.Fatal(err)
-				}
-				if err := Extract(b.Context(), bytes.NewReader(zip), listing, openRoot(b, into), ExtractOptions{Parallel: parallel}); err != nil {
+				if err := Extract(b.Context(), bytes.NewReader(zip), listing, into(b, filepath.Join(dir, fmt.Sprint(n))), ExtractOptions{Parallel: parallel}); err != nil {
 					b.Fatal(err)
 				}
 			}

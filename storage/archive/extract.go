@@ -8,16 +8,15 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"os"
-	"path"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/klauspost/compress/flate"
 	"golang.org/x/sync/errgroup"
+
+	"longhaul/storage/files"
 )
 
 // ExtractOptions are what a caller of [Extract] may choose.
@@ -32,7 +31,7 @@ type ExtractOptions struct {
 }
 
 // Extract unpacks the files of a checked archive, of which listing is what [Check]
-// returned for r, into dst, an empty folder. When it returns nil, all files are
+// returned for r, into dst, which it commits. When it returns nil, all files are
 // there, whole, with the sizes and CRCs that the archive states, and on disk: a
 // crash or a loss of power does not undo them. Files are for their owner alone
 // (0600, folders 0700).
@@ -40,29 +39,35 @@ type ExtractOptions struct {
 // After an error dst holds some of the files; the caller removes them and may
 // begin again. The error is a [*Refusal] with [RuleCorrupt] when the data of an
 // entry is not what the archive says.
-func Extract(ctx context.Context, r io.ReaderAt, listing *Listing, dst *os.Root, opts ExtractOptions) error {
-	if err := makeFolders(dst, listing.Files); err != nil {
-		return fmt.Errorf("make folders for archive: %w", err)
-	}
+func Extract(ctx context.Context, r io.ReaderAt, listing *Listing, dst files.Batch, opts ExtractOptions) error {
 	if opts.Parallel <= 0 {
 		opts.Parallel = runtime.GOMAXPROCS(0)
 	}
-	files := largestFirst(listing.Files)
+	order := largestFirst(listing.Files)
 	e := &extraction{
 		r:        r,
 		dst:      dst,
-		disk:     newDurability(dst, len(files)),
 		progress: progress{total: listing.Bytes, report: opts.Progress},
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	// Files that were made go on to the store until they are committed, so the end of the work must
+	// not be the end of this context.
+	working, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var group errgroup.Group
 	var next atomic.Int64
-	for range min(opts.Parallel, len(files)) {
-		group.Go(func() error { return e.work(ctx, files, &next) })
+	for range min(opts.Parallel, len(order)) {
+		group.Go(func() error {
+			err := e.work(working, order, &next)
+			if err != nil {
+				stop(err)
+			}
+			return err
+		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
+	if group.Wait() != nil {
+		return context.Cause(working) // the first that went wrong
 	}
-	if err := e.disk.finish(files); err != nil {
+	if err := dst.Commit(ctx); err != nil {
 		return fmt.Errorf("force unpacked files to disk: %w", err)
 	}
 	return nil
@@ -79,26 +84,10 @@ func largestFirst(files []File) []*File {
 	return order
 }
 
-// makeFolders makes the folders that files need.
-func makeFolders(dst *os.Root, files []File) error {
-	last := "."
-	for i := range files {
-		// Archives mostly keep the files of a folder together.
-		if dir := path.Dir(files[i].Name); dir != last {
-			if err := dst.MkdirAll(dir, 0o700); err != nil {
-				return err
-			}
-			last = dir
-		}
-	}
-	return nil
-}
-
 // extraction is one call of Extract.
 type extraction struct {
 	r        io.ReaderAt
-	dst      *os.Root
-	disk     durability
+	dst      files.Batch
 	progress progress
 }
 
@@ -135,21 +124,11 @@ var errNotAsStated = errors.New("size or CRC differs from what the archive state
 
 // file unpacks one file.
 func (e *extraction) file(ctx context.Context, u *unpacker, f *File) error {
-	out, err := e.dst.OpenFile(f.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	out, err := e.dst.Create(ctx, f.Name, f.Size, f.Modified)
 	if err != nil {
 		return err
 	}
-	err = u.unpack(ctx, out, e.r, f, &e.progress)
-	if err == nil {
-		err = e.disk.wrote(out)
-	}
-	if err := errors.Join(err, out.Close()); err != nil {
-		return err
-	}
-	if f.Modified.IsZero() {
-		return nil
-	}
-	return e.dst.Chtimes(f.Name, time.Time{}, f.Modified)
+	return errors.Join(u.unpack(ctx, out, e.r, f, &e.progress), out.Close())
 }
 
 const (

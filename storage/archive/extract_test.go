@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"longhaul/storage/files"
 )
 
 // extract checks and unpacks an archive into a new folder, and returns the folder.
@@ -28,21 +30,26 @@ func extract(t testing.TB, zip []byte, limits Limits, opts ExtractOptions) (stri
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	return dir, Extract(t.Context(), bytes.NewReader(zip), listing, openRoot(t, dir), opts)
+	return dir, Extract(t.Context(), bytes.NewReader(zip), listing, into(t, dir), opts)
 }
 
-func openRoot(t testing.TB, dir string) *os.Root {
+// into is a batch of files for the folder dir.
+func into(t testing.TB, dir string) files.Batch {
 	t.Helper()
-	root, err := os.OpenRoot(dir)
+	folder, err := files.OpenFolder(filepath.Dir(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := folder.Batch(t.Context(), filepath.Base(dir), 100)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := root.Close(); err != nil {
+		if err := errors.Join(batch.Close(), folder.Close()); err != nil {
 			t.Error(err)
 		}
 	})
-	return root
+	return batch
 }
 
 // contents returns the files in dir by path.
@@ -153,12 +160,11 @@ func TestExtractInParallel(t *testing.T) {
 	}
 }
 
-// TestExtractManyFiles unpacks more files than are synced one by one.
 func TestExtractManyFiles(t *testing.T) {
 	t.Parallel()
 	want := make(map[string]string)
 	var entries []entry
-	for i := range 3 * fewFiles {
+	for i := range 200 {
 		e := entry{name: fmt.Sprintf("d%d/e%d/f%d", i%3, i%5, i), data: strings.Repeat("x", i)}
 		entries = append(entries, e)
 		want[e.name] = e.data
@@ -231,8 +237,7 @@ func TestExtractCancelled(t *testing.T) {
 			cancel()
 		}
 	}
-	root := openRoot(t, t.TempDir())
-	if err := Extract(ctx, bytes.NewReader(zip), listing, root, ExtractOptions{Parallel: 2, Progress: stop}); !errors.Is(err, context.Canceled) {
+	if err := Extract(ctx, bytes.NewReader(zip), listing, into(t, t.TempDir()), ExtractOptions{Parallel: 2, Progress: stop}); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v, want %v", err, context.Canceled)
 	}
 	if n := calls.Load(); n > 5 {
@@ -267,7 +272,7 @@ func TestExtractIntoOccupied(t *testing.T) {
 		if err := plant(dir); err != nil {
 			t.Fatal(err)
 		}
-		err := Extract(t.Context(), bytes.NewReader(zip), listing, openRoot(t, dir), ExtractOptions{})
+		err := Extract(t.Context(), bytes.NewReader(zip), listing, into(t, dir), ExtractOptions{})
 		var refusal *Refusal
 		if err == nil || errors.As(err, &refusal) {
 			t.Errorf("%s: got %v, want an error that does not blame the archive", name, err)
@@ -288,7 +293,7 @@ func TestExtractErrorsOfTheDisk(t *testing.T) {
 	}
 	broken := errors.New("input/output error")
 	r := failingReader{bytes.NewReader(zip), listing.Files[0].dataAt, broken}
-	err = Extract(t.Context(), r, listing, openRoot(t, t.TempDir()), ExtractOptions{})
+	err = Extract(t.Context(), r, listing, into(t, t.TempDir()), ExtractOptions{})
 	var refusal *Refusal
 	if !errors.Is(err, broken) || errors.As(err, &refusal) {
 		t.Errorf("read: got %v, want %v and no refusal", err, broken)

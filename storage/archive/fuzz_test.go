@@ -79,7 +79,7 @@ func extractFuzzed(t *testing.T, data []byte) {
 	if err := os.Mkdir(inner, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	err = Extract(t.Context(), bytes.NewReader(data), listing, openRoot(t, inner), ExtractOptions{Parallel: 2})
+	err = Extract(t.Context(), bytes.NewReader(data), listing, into(t, inner), ExtractOptions{Parallel: 2})
 	var refusal *Refusal
 	if err != nil && (!errors.As(err, &refusal) || refusal.Rule != RuleCorrupt) {
 		t.Fatalf("accepted, and then: %v", err)

@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"path"
-	"strings"
 	"sync"
 	"time"
 
@@ -38,26 +35,32 @@ var alreadyPacked = map[string]bool{
 	".tgz": true, ".webp": true, ".xlsx": true, ".xz": true, ".zip": true, ".zst": true,
 }
 
-// Pack writes the named files of root to w as a zip archive, in the order of names,
-// as a stream and with zip64 where it is needed. The same names and contents give the
-// same bytes.
+// Source is a file to be packed.
+type Source struct {
+	Name string // in the archive
+	Open func(context.Context) (io.ReadCloser, error)
+	Size int64 // in bytes; only PackedSize needs it
+}
+
+// Pack writes the sources to w as a zip archive, in their order, as a stream and with
+// zip64 where it is needed. The same names and contents give the same bytes.
 //
 // Files that are packed already are not packed again. They are still written as
 // Deflate, in blocks that are stored: a stored entry whose size follows it cannot be
 // read as a stream, and Java's ZipInputStream refuses it.
 //
 // After an error w has part of an archive, which no program takes for a whole one.
-func Pack(ctx context.Context, w io.Writer, root fs.FS, names []string, opts PackOptions) error {
+func Pack(ctx context.Context, w io.Writer, sources []Source, opts PackOptions) error {
 	if opts.Modified.IsZero() {
 		opts.Modified = time.Date(1980, time.January, 1, 0, 0, 0, 0, time.UTC)
 	}
 	zw := zip.NewWriter(w)
-	p := &packing{zip: zw, root: root, opts: opts}
+	p := &packing{zip: zw, opts: opts}
 	zw.RegisterCompressor(zip.Deflate, p.compressor)
 	buf := make([]byte, outBytes)
-	for _, name := range names {
-		if err := p.file(ctx, name, buf); err != nil {
-			return fmt.Errorf("pack %s: %w", name, err)
+	for _, source := range sources {
+		if err := p.file(ctx, source, buf); err != nil {
+			return fmt.Errorf("pack %s: %w", source.Name, err)
 		}
 	}
 	if err := zw.Close(); err != nil {
@@ -69,30 +72,22 @@ func Pack(ctx context.Context, w io.Writer, root fs.FS, names []string, opts Pac
 // packing is one call of Pack.
 type packing struct {
 	zip   *zip.Writer
-	root  fs.FS
 	opts  PackOptions
 	done  int64
 	store bool // whether the file being packed is packed already
 }
 
-func (p *packing) file(ctx context.Context, name string, buf []byte) error {
-	src, err := p.root.Open(name)
+func (p *packing) file(ctx context.Context, source Source, buf []byte) error {
+	src, err := source.Open(ctx)
 	if err != nil {
 		return err
 	}
-	err = p.copy(ctx, name, src, buf)
+	err = p.copy(ctx, source.Name, src, buf)
 	return errors.Join(err, src.Close())
 }
 
-func (p *packing) copy(ctx context.Context, name string, src fs.File, buf []byte) error {
-	st, err := src.Stat()
-	if err != nil {
-		return err
-	}
-	if !st.Mode().IsRegular() {
-		return errors.New("it is not an ordinary file")
-	}
-	p.store = alreadyPacked[strings.ToLower(path.Ext(name))]
+func (p *packing) copy(ctx context.Context, name string, src io.Reader, buf []byte) error {
+	p.store = packedAlready(name)
 	dst, err := p.zip.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: p.opts.Modified})
 	if err != nil {
 		return err

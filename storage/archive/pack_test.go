@@ -31,10 +31,19 @@ func someFiles() (fstest.MapFS, []string) {
 	}, []string{"importEntity.csv", "Übersicht/März.csv", "empty", "charts.xlsx", "noise.csv"}
 }
 
+// sources are files of fsys.
+func sources(fsys fs.FS, names ...string) []Source {
+	var list []Source
+	for _, name := range names {
+		list = append(list, Source{Name: name, Open: func(context.Context) (io.ReadCloser, error) { return fsys.Open(name) }})
+	}
+	return list
+}
+
 func pack(t testing.TB, files fs.FS, names []string, opts PackOptions) []byte {
 	t.Helper()
 	var buf bytes.Buffer
-	if err := Pack(t.Context(), &buf, files, names, opts); err != nil {
+	if err := Pack(t.Context(), &buf, sources(files, names...), opts); err != nil {
 		t.Fatal(err)
 	}
 	return buf.Bytes()
@@ -123,25 +132,24 @@ func TestPackErrors(t *testing.T) {
 	if err := errors.Join(
 		os.Mkdir(filepath.Join(dir, "folder"), 0o700),
 		os.WriteFile(filepath.Join(dir, "a"), []byte("a"), 0o600),
-		os.Symlink("/etc/passwd", filepath.Join(dir, "link")),
 	); err != nil {
 		t.Fatal(err)
 	}
-	root := openRoot(t, dir).FS()
-	for _, name := range []string{"missing", "folder", "link", "../a", "/a", ""} {
-		if err := Pack(t.Context(), io.Discard, root, []string{"a", name}, PackOptions{}); err == nil {
+	root := os.DirFS(dir)
+	for _, name := range []string{"missing", "folder"} {
+		if err := Pack(t.Context(), io.Discard, sources(root, "a", name), PackOptions{}); err == nil {
 			t.Errorf("packed %q", name)
 		}
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := Pack(cancelled, io.Discard, root, []string{"a"}, PackOptions{}); !errors.Is(err, context.Canceled) {
+	if err := Pack(cancelled, io.Discard, sources(root, "a"), PackOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
 	r, w := io.Pipe()
 	gone := errors.New("client went away")
 	_ = r.CloseWithError(gone) // never fails
-	if err := Pack(t.Context(), w, root, []string{"a"}, PackOptions{}); !errors.Is(err, gone) {
+	if err := Pack(t.Context(), w, sources(root, "a"), PackOptions{}); !errors.Is(err, gone) {
 		t.Errorf("got %v, want %v", err, gone)
 	}
 }

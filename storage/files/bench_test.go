@@ -58,7 +58,7 @@ func BenchmarkPlain(b *testing.B) {
 }
 
 func BenchmarkCreate(b *testing.B) {
-	f, err := Open(b.TempDir())
+	f, err := OpenFolder(b.TempDir())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func BenchmarkCreate(b *testing.B) {
 	src := newGibibyte()
 	for b.Loop() {
 		src.left = gib
-		w, err := f.Create("a/file")
+		w, err := f.Create(b.Context(), "a/file")
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func BenchmarkCreate(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StopTimer()
-		_ = f.RemoveAll("a")
+		_ = f.RemoveAll(b.Context(), "a")
 		b.StartTimer()
 	}
 }

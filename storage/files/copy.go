@@ -1,6 +1,7 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,10 +9,9 @@ import (
 	"syscall"
 )
 
-// Copy gives the file from a second key, durably, and moves no bytes where the
-// file system has hard links: a file under a key never changes, so sharing it is
-// safe. It replaces nothing: when to is taken, its error wraps [fs.ErrExist].
-func (f *Folder) Copy(from, to string) error {
+// Copy implements [Store]. It moves no bytes where the file system has hard links: a
+// file under a key never changes, so sharing it is safe.
+func (f *Folder) Copy(ctx context.Context, from, to string) error {
 	err := f.at(from, func(dir *os.Root, name string) error {
 		_, err := regular(dir, name)
 		return err
@@ -20,7 +20,7 @@ func (f *Folder) Copy(from, to string) error {
 		err = f.place(to, func() error { return f.root.Link(from, to) })
 	}
 	if noLinks(err) {
-		err = f.copyBytes(from, to)
+		err = f.copyBytes(ctx, from, to)
 	}
 	if err != nil {
 		return fmt.Errorf("copy file %s to %s: %w", from, to, err)
@@ -39,15 +39,15 @@ func noLinks(err error) bool {
 
 // copyBytes is Copy without links. Of two such copies to one key at a time, the
 // later may replace the earlier.
-func (f *Folder) copyBytes(from, to string) error {
-	if _, err := f.Stat(to); err == nil {
+func (f *Folder) copyBytes(ctx context.Context, from, to string) error {
+	if _, err := f.Stat(ctx, to); err == nil {
 		return fs.ErrExist
 	}
-	src, err := f.Open(from)
+	src, err := f.Open(ctx, from)
 	if err != nil {
 		return err
 	}
-	w, err := f.Create(to)
+	w, err := f.Create(ctx, to)
 	if err != nil {
 		return closeAfter(src, err)
 	}

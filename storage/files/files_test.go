@@ -1,6 +1,7 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -18,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func open(t testing.TB) (*Folder, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "files")
-	f, err := Open(dir)
+	f, err := OpenFolder(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func open(t testing.TB) (*Folder, string) {
 // put stores text under key.
 func put(t testing.TB, f *Folder, key, text string) Stored {
 	t.Helper()
-	w, err := f.Create(key)
+	w, err := f.Create(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ func put(t testing.TB, f *Folder, key, text string) Stored {
 // get returns what is stored under key.
 func get(t testing.TB, f *Folder, key string) string {
 	t.Helper()
-	file, err := f.Open(key)
+	file, err := f.Open(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +66,7 @@ func get(t testing.TB, f *Folder, key string) string {
 func keys(t testing.TB, f *Folder, prefix string) []string {
 	t.Helper()
 	var got []string
-	for info, err := range f.List(prefix) {
+	for info, err := range f.List(t.Context(), prefix) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +97,7 @@ func onDisk(t testing.TB, dir string) []string {
 
 func wantOnDisk(t testing.TB, dir string, want ...string) {
 	t.Helper()
-	if diff := cmp.Diff(append([]string{Incoming + "/"}, want...), onDisk(t, dir)); diff != "" {
+	if diff := cmp.Diff(append([]string{Growing + "/", Incoming + "/"}, want...), onDisk(t, dir)); diff != "" {
 		t.Errorf("on disk (-want +got):\n%s", diff)
 	}
 }
@@ -105,7 +106,7 @@ func TestOpenFileSeeks(t *testing.T) {
 	t.Parallel()
 	f, _ := open(t)
 	put(t, f, "a", "0123456789")
-	file, err := f.Open("a")
+	file, err := f.Open(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,8 +121,8 @@ func TestOpenFileSeeks(t *testing.T) {
 	if rest, err := io.ReadAll(file); err != nil || string(rest) != "89" {
 		t.Errorf("got %q, %v", rest, err)
 	}
-	if _, err := file.WriteString("x"); err == nil {
-		t.Error("a file opened for reading was written to")
+	if file.Size() != 10 {
+		t.Errorf("its size is %d", file.Size())
 	}
 }
 
@@ -142,11 +143,11 @@ func TestList(t *testing.T) {
 	if got := keys(t, f, "b"); !cmp.Equal(got, []string(nil)) {
 		t.Errorf("a file: %q", got)
 	}
-	for info, err := range f.List("") {
+	for info, err := range f.List(t.Context(), "") {
 		if err != nil || info.Key != "a-b" || info.Size != 3 || info.ModifiedAt.Before(before) {
 			t.Errorf("got %+v, %v", info, err)
 		}
-		if st, err := f.Stat(info.Key); err != nil || st != info {
+		if st, err := f.Stat(t.Context(), info.Key); err != nil || st != info {
 			t.Errorf("stat says %+v, %v, and list %+v", st, err, info)
 		}
 		break // and no more is read
@@ -159,53 +160,35 @@ func TestRemovePrunes(t *testing.T) {
 	for _, key := range []string{"app/name/1/inbound/a", "app/name/1/inbound/b/c", "app/name/2/x", "app/y"} {
 		put(t, f, key, key)
 	}
-	if err := f.RemoveAll("app/name/1"); err != nil {
+	if err := f.RemoveAll(t.Context(), "app/name/1"); err != nil {
 		t.Fatal(err)
 	}
 	wantOnDisk(t, dir, "app/", "app/name/", "app/name/2/", "app/name/2/x", "app/y")
-	if err := f.Remove("app/name/2/x"); err != nil {
+	if err := f.Remove(t.Context(), "app/name/2/x"); err != nil {
 		t.Fatal(err)
 	}
 	wantOnDisk(t, dir, "app/", "app/y")
-	if err := f.RemoveAll("app/y"); err != nil {
+	if err := f.RemoveAll(t.Context(), "app/y"); err != nil {
 		t.Fatal(err)
 	}
 	wantOnDisk(t, dir)
 }
 
-func TestRename(t *testing.T) {
-	t.Parallel()
-	f, dir := open(t)
-	put(t, f, "a/b/file", "new")
-	put(t, f, "c/d", "old")
-	if err := f.Rename("a/b/file", "c/d"); err != nil {
-		t.Fatal(err)
-	}
-	if got := get(t, f, "c/d"); got != "new" {
-		t.Errorf("got %q", got)
-	}
-	wantOnDisk(t, dir, "c/", "c/d")
-	if err := f.Rename("c", "e/f/g"); err != nil {
-		t.Fatal(err)
-	}
-	wantOnDisk(t, dir, "e/", "e/f/", "e/f/g/", "e/f/g/d")
-}
-
 func TestCopy(t *testing.T) {
 	t.Parallel()
-	for name, copyFile := range map[string]func(f *Folder, from, to string) error{
+	for name, copyFile := range map[string]func(f *Folder, ctx context.Context, from, to string) error{
 		"link":  (*Folder).Copy,
 		"bytes": (*Folder).copyBytes,
 	} {
 		f, dir := open(t)
 		put(t, f, "a/file", "one")
-		if err := copyFile(f, "a/file", "b/c/file"); err != nil {
+		if err := copyFile(f, t.Context(), "a/file", "b/c/file"); err != nil {
 			t.Fatal(err)
 		}
-		if err := copyFile(f, "a/file", "b/c/file"); !errors.Is(err, fs.ErrExist) {
+		if err := copyFile(f, t.Context(), "a/file", "b/c/file"); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("%s: onto a file: got %v, want %v", name, err, fs.ErrExist)
 		}
-		if err := f.Remove("a/file"); err != nil {
+		if err := f.Remove(t.Context(), "a/file"); err != nil {
 			t.Fatal(err)
 		}
 		if got := get(t, f, "b/c/file"); got != "one" {
@@ -219,34 +202,47 @@ func TestCopy(t *testing.T) {
 	}
 }
 
-func TestSub(t *testing.T) {
+func TestBatch(t *testing.T) {
 	t.Parallel()
-	f, dir := open(t)
-	sub, err := f.MakeSub("app/1/inbound")
-	if err != nil {
-		t.Fatal(err)
+	for _, n := range []int{2, fewFiles + 1} {
+		f, dir := open(t)
+		batch, err := f.Batch(t.Context(), "app/1/inbound", n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		then := time.Date(2026, time.March, 1, 2, 3, 4, 0, time.UTC)
+		for _, name := range []string{"a.csv", "b/c/d.csv"} {
+			w, err := batch.Create(t.Context(), name, 1, then)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(w, "a"); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, want := range map[string]error{"a.csv": fs.ErrExist, "../x": ErrKey} {
+			if _, err := batch.Create(t.Context(), name, 1, then); !errors.Is(err, want) {
+				t.Errorf("create %s: got %v, want %v", name, err, want)
+			}
+		}
+		if err := closeAfter(batch, batch.Commit(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := f.Stat(t.Context(), "app/1/inbound/b/c/d.csv"); err != nil || !info.ModifiedAt.Equal(then) {
+			t.Errorf("got %+v, %v", info, err)
+		}
+		wantOnDisk(t, dir, "app/", "app/1/", "app/1/inbound/", "app/1/inbound/a.csv", "app/1/inbound/b/", "app/1/inbound/b/c/", "app/1/inbound/b/c/d.csv")
 	}
-	if err := closeAfter(sub, sub.WriteFile("a.csv", []byte("a"), 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	if got := get(t, f, "app/1/inbound/a.csv"); got != "a" {
-		t.Errorf("got %q", got)
-	}
-	if sub, err = f.Sub("app/1"); err != nil {
-		t.Fatal(err)
-	}
-	data, err := fs.ReadFile(sub.FS(), "inbound/a.csv")
-	if err := closeAfter(sub, err); err != nil || string(data) != "a" {
-		t.Errorf("got %q, %v", data, err)
-	}
-	wantOnDisk(t, dir, "app/", "app/1/", "app/1/inbound/", "app/1/inbound/a.csv")
 }
 
 func TestOpenAgain(t *testing.T) {
 	t.Parallel()
 	f, dir := open(t)
 	put(t, f, "a", "a")
-	again, err := Open(dir)
+	again, err := OpenFolder(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +252,7 @@ func TestOpenAgain(t *testing.T) {
 	if err := again.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := Open(filepath.Join(dir, "a")); err == nil {
+	if _, err := OpenFolder(filepath.Join(dir, "a")); err == nil {
 		t.Error("a file was opened as a folder")
 	}
 }
@@ -264,7 +260,7 @@ func TestOpenAgain(t *testing.T) {
 func TestAvailable(t *testing.T) {
 	t.Parallel()
 	f, _ := open(t)
-	if n, err := f.Available(); err != nil || n <= 0 {
+	if n, err := f.Available(t.Context()); err != nil || n <= 0 {
 		t.Errorf("got %d, %v", n, err)
 	}
 }

@@ -2,6 +2,7 @@ package files
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,25 +10,18 @@ import (
 	"os"
 	"path"
 	"slices"
-	"time"
 )
 
-// Folder is a rooted folder of files. Its methods may be called from several
-// goroutines, and several processes may have the same folder open.
+// Folder is a [Store] in a rooted folder.
 type Folder struct {
 	root *os.Root
 }
 
-// Info describes a stored file.
-type Info struct {
-	Key        string
-	Size       int64 // in bytes
-	ModifiedAt time.Time
-}
+var _ Store = (*Folder)(nil)
 
-// Open opens the folder dir, which it makes, for its owner alone (0700), when it
-// is missing. Close it when done.
-func Open(dir string) (*Folder, error) {
+// OpenFolder opens the folder dir, which it makes, for its owner alone (0700), when
+// it is missing. Close it when done.
+func OpenFolder(dir string) (*Folder, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make file folder: %w", err)
 	}
@@ -36,21 +30,21 @@ func Open(dir string) (*Folder, error) {
 		return nil, fmt.Errorf("open file folder: %w", err)
 	}
 	f := &Folder{root: root}
-	in, err := f.walk(Incoming, true)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open file folder %s: %w", dir, err), root.Close())
+	for _, unfinished := range []string{Incoming, Growing} {
+		in, err := f.walk(unfinished, true)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open file folder %s: %w", dir, err), root.Close())
+		}
+		_ = in.Close() // a handle of a folder
 	}
-	return f, closeAfter(in, nil)
+	return f, nil
 }
 
-// Close closes the folder. Files opened from it stay open; writers cannot
-// commit any more.
+// Close implements [Store].
 func (f *Folder) Close() error { return f.root.Close() }
 
-// Open opens a file for reading; close it when done. Its error wraps
-// [fs.ErrNotExist] when no file has that key, and [ErrInTheWay] when a link is
-// met on the way.
-func (f *Folder) Open(key string) (*os.File, error) {
+// Open implements [Store]. Its error wraps [ErrInTheWay] when a link is met on the way.
+func (f *Folder) Open(_ context.Context, key string) (File, error) {
 	var file *os.File
 	err := f.at(key, func(dir *os.Root, name string) (err error) {
 		file, err = openRegular(dir, name)
@@ -59,12 +53,24 @@ func (f *Folder) Open(key string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open file %s: %w", key, err)
 	}
-	return file, nil
+	st, err := file.Stat()
+	if err != nil {
+		return nil, closeAfter(file, fmt.Errorf("open file %s: %w", key, err))
+	}
+	return &folderFile{file, st.Size()}, nil
 }
 
-// Stat describes the file with that key. Its error wraps [fs.ErrNotExist] when
-// there is none.
-func (f *Folder) Stat(key string) (Info, error) {
+// folderFile is an open file of a folder.
+type folderFile struct {
+	*os.File
+	size int64
+}
+
+// Size implements [File].
+func (f *folderFile) Size() int64 { return f.size }
+
+// Stat implements [Store].
+func (f *Folder) Stat(_ context.Context, key string) (Info, error) {
 	info := Info{Key: key}
 	err := f.at(key, func(dir *os.Root, name string) error {
 		st, err := regular(dir, name)
@@ -79,29 +85,25 @@ func (f *Folder) Stat(key string) (Info, error) {
 	return info, nil
 }
 
-// Remove removes the file with that key, and the folders above it that are
-// empty then. Its error wraps [fs.ErrNotExist] when there is none.
-//
-// A removal is not forced to disk: after a loss of power the file may be back,
-// so callers that must be sure remove again.
-func (f *Folder) Remove(key string) error {
+// Remove implements [Store]. It removes the folders above the file that are empty then, too.
+func (f *Folder) Remove(_ context.Context, key string) error {
 	err := f.at(key, func(dir *os.Root, name string) error {
 		if _, err := regular(dir, name); err != nil {
 			return err
 		}
 		return dir.Remove(name)
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove file %s: %w", key, err)
 	}
-	f.prune(path.Dir(key))
+	if err == nil {
+		f.prune(path.Dir(key))
+	}
 	return nil
 }
 
-// RemoveAll removes the file or the folder named prefix with all that is in it,
-// and the folders above it that are empty then. Nothing there is no error.
-// Links in it are removed, not followed. As with Remove, it is not forced to disk.
-func (f *Folder) RemoveAll(prefix string) error {
+// RemoveAll implements [Store]. Links below prefix are removed, not followed.
+func (f *Folder) RemoveAll(_ context.Context, prefix string) error {
 	err := f.at(prefix, func(dir *os.Root, name string) error { return dir.RemoveAll(name) })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove files in %s: %w", prefix, err)
@@ -110,46 +112,8 @@ func (f *Folder) RemoveAll(prefix string) error {
 	return nil
 }
 
-// Rename moves a file, or a folder with all that is in it, to another key and
-// makes the move durable. A file that was at to is replaced; anything else there
-// is refused with [ErrInTheWay].
-func (f *Folder) Rename(from, to string) error {
-	err := f.at(from, func(dir *os.Root, name string) error {
-		st, err := dir.Lstat(name)
-		if err == nil && !st.IsDir() && !st.Mode().IsRegular() {
-			err = inTheWay(from, st.Mode())
-		}
-		return err
-	})
-	if err == nil {
-		err = f.place(to, func() error { return f.root.Rename(from, to) })
-	}
-	if err != nil {
-		return fmt.Errorf("rename file %s to %s: %w", from, to, err)
-	}
-	return f.syncAndPrune(path.Dir(from))
-}
-
-// syncAndPrune makes the folder dir durable after something was moved out of it,
-// and removes it when that left it empty.
-func (f *Folder) syncAndPrune(dir string) error {
-	d, err := f.walk(dir, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // removed meanwhile, and the move with it
-	}
-	if err != nil {
-		return err
-	}
-	err = closeAfter(d, syncFolder(d))
-	f.prune(dir)
-	return err
-}
-
-// List yields the files in the folder named prefix ("" for all), sorted by key
-// as bytes compare, which is S3's order. A missing folder yields nothing. Links,
-// devices and unfinished files are left out; files that come or go meanwhile may
-// or may not be in it. After an error it ends.
-func (f *Folder) List(prefix string) iter.Seq2[Info, error] {
+// List implements [Store]. Links, devices and unfinished files are left out.
+func (f *Folder) List(_ context.Context, prefix string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		dir, err := f.walkPrefix(prefix, false)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -174,7 +138,7 @@ func list(dir *os.Root, prefix string, yield func(Info, error) bool) (bool, erro
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(sortName(a), sortName(b)) })
 	for _, e := range entries {
 		key := path.Join(prefix, e.Name())
-		if key == Incoming {
+		if key == Incoming || key == Growing {
 			continue
 		}
 		more, err := listEntry(dir, e, key, yield)
@@ -214,31 +178,6 @@ func sortName(e fs.DirEntry) string {
 		return e.Name() + "/"
 	}
 	return e.Name()
-}
-
-// Sub opens the folder named prefix as a root of its own, to read what is in it
-// (its FS method gives an [fs.FS]). Its error wraps [fs.ErrNotExist] when it is
-// missing. Close it when done.
-func (f *Folder) Sub(prefix string) (*os.Root, error) {
-	dir, err := f.walkPrefix(prefix, false)
-	if err != nil {
-		return nil, fmt.Errorf("open folder %s: %w", prefix, err)
-	}
-	return dir, nil
-}
-
-// MakeSub makes the folder named prefix where it is missing, durably, and opens
-// it as a root of its own, to put files into it without Create; whoever does that
-// makes them durable. Close it when done.
-func (f *Folder) MakeSub(prefix string) (*os.Root, error) {
-	dir, err := f.walkPrefix(prefix, true)
-	if err != nil {
-		if CheckKey(prefix) == nil {
-			f.prune(prefix) // what was made of it
-		}
-		return nil, fmt.Errorf("make folder %s: %w", prefix, asFull(err))
-	}
-	return dir, nil
 }
 
 func (f *Folder) walkPrefix(prefix string, create bool) (*os.Root, error) {

@@ -45,17 +45,17 @@ func TestFullDisk(t *testing.T) {
 }
 
 func fillDisk(t *testing.T, dir string) {
-	f, err := Open(dir)
+	f, err := OpenFolder(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
 	for i := range 3 { // also when it was full before
-		free, err := f.Available()
+		free, err := f.Available(t.Context())
 		if err != nil || free < 900<<10 {
 			t.Fatalf("before round %d: %d bytes free, %v", i, free, err)
 		}
-		w, err := f.Create("a/large")
+		w, err := f.Create(t.Context(), "a/large")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func fillDisk(t *testing.T, dir string) {
 // fillFolders makes folders until there is no room for one more.
 func fillFolders(t *testing.T, f *Folder) {
 	for i := range 1000 {
-		sub, err := f.MakeSub(strings.Repeat("x", i%100+1) + "/" + strings.Repeat("y", i/100+1))
+		batch, err := f.Batch(t.Context(), strings.Repeat("x", i%100+1)+"/"+strings.Repeat("y", i/100+1), 1)
 		if err != nil {
 			if !errors.Is(err, ErrFull) {
 				t.Errorf("folder: got %v, want %v", err, ErrFull)
@@ -85,7 +85,7 @@ func fillFolders(t *testing.T, f *Folder) {
 			if err := create(f, "no/room/for/this"); !errors.Is(err, ErrFull) {
 				t.Errorf("file: got %v, want %v", err, ErrFull)
 			}
-			if _, err := f.MakeSub("no/room"); !errors.Is(err, ErrFull) {
+			if _, err := f.Batch(t.Context(), "no/room", 1); !errors.Is(err, ErrFull) {
 				t.Errorf("folder: got %v, want %v", err, ErrFull)
 			}
 			if _, err := f.root.Stat("no"); !errors.Is(err, fs.ErrNotExist) {
@@ -93,7 +93,7 @@ func fillFolders(t *testing.T, f *Folder) {
 			}
 			return
 		}
-		if err := sub.Close(); err != nil {
+		if err := batch.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}

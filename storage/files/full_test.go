@@ -14,16 +14,19 @@ func TestFull(t *testing.T) {
 	t.Parallel()
 	for name, size := range map[string]int{"less than a block": 10, "one block": blockBytes, "many blocks": 20 * blockBytes} {
 		f, dir := open(t)
-		w, err := f.Create("a/file")
+		w, err := f.Create(t.Context(), "a/file")
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.pipe.abort()
 		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.pipe = newPipe(full)
+		file := &w.sink.(*folderSink).file
+		if err := file.Close(); err != nil {
+			t.Fatal(err)
+		}
+		file.File = full
 		_, err = io.Copy(w, strings.NewReader(strings.Repeat("x", size)))
 		if err != nil && !errors.Is(err, ErrFull) || err == nil && size > 10*blockBytes {
 			t.Errorf("%s: write: got %v, want %v", name, err, ErrFull)

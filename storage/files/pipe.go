@@ -1,11 +1,8 @@
 package files
 
 import (
-	"crypto/sha256"
 	"errors"
-	"hash"
 	"io"
-	"os"
 	"sync"
 	"sync/atomic"
 )
@@ -16,40 +13,45 @@ const (
 	blockBytes = 512 << 10
 	// maxBlocks is how many blocks a pipe has in use at a time.
 	maxBlocks = 4
-	// flushBytes is how much is written before the disk is asked to begin with it,
-	// so that the sync at the end finds little left to do.
-	flushBytes = 16 << 20
 )
 
-// block is a piece of the file on its way to the hash and to the disk.
+// block is a piece of the file on its way to the digest and to the store.
 type block struct {
 	data [blockBytes]byte
 	n    int
 	uses atomic.Int32 // of the two ways, those that still need it
+	mark *mark        // what to do when all before it has passed, in place of data
+}
+
+// mark lets both ways of a pipe meet at one place in the file.
+type mark struct {
+	digest  Digest
+	hashed  chan struct{} // closed when digest is that of all bytes before the mark
+	written func()        // called when all bytes before the mark were handed to the store
 }
 
 var blocks = sync.Pool{New: func() any { return new(block) }}
 
-// pipe passes bytes on to a hash and to a file, each in a goroutine of its own.
+// pipe passes bytes on to a digest and to a store, each in a goroutine of its own.
 type pipe struct {
-	file   *os.File
-	sum    hash.Hash
-	size   int64
-	filled *block // being filled; nil at first
-	slots  chan struct{}
-	toHash chan *block
-	toDisk chan *block
-	done   sync.WaitGroup
-	failed atomic.Pointer[error] // the first error of the disk
+	write   func(p []byte) error
+	digest  Digest
+	filled  *block // being filled; nil at first
+	slots   chan struct{}
+	toHash  chan *block
+	toStore chan *block
+	done    sync.WaitGroup
+	failed  atomic.Pointer[error] // the first error of the store
 }
 
-func newPipe(file *os.File) *pipe {
+// newPipe starts a pipe that goes on with digest, and writes with write.
+func newPipe(write func(p []byte) error, digest Digest) *pipe {
 	p := &pipe{
-		file:   file,
-		sum:    sha256.New(),
-		slots:  make(chan struct{}, maxBlocks),
-		toHash: make(chan *block, maxBlocks),
-		toDisk: make(chan *block, maxBlocks),
+		write:   write,
+		digest:  digest,
+		slots:   make(chan struct{}, maxBlocks),
+		toHash:  make(chan *block, maxBlocks+1),
+		toStore: make(chan *block, maxBlocks+1),
 	}
 	p.done.Go(p.hashBlocks)
 	p.done.Go(p.writeBlocks)
@@ -72,17 +74,27 @@ func (p *pipe) space() ([]byte, error) {
 // fill takes note of n bytes put into space, and sends a full block on.
 func (p *pipe) fill(n int) {
 	p.filled.n += n
-	p.size += int64(n)
 	if p.filled.n == blockBytes {
 		p.send()
 	}
 }
 
 func (p *pipe) send() {
+	if p.filled == nil {
+		return
+	}
 	p.filled.uses.Store(2)
 	p.toHash <- p.filled
-	p.toDisk <- p.filled
+	p.toStore <- p.filled
 	p.filled = nil
+}
+
+// mark sends what is there on, and a mark behind it.
+func (p *pipe) mark(m *mark) {
+	p.send()
+	b := &block{mark: m}
+	p.toHash <- b
+	p.toStore <- b
 }
 
 // Write implements [io.Writer].
@@ -100,8 +112,9 @@ func (p *pipe) Write(data []byte) (int, error) {
 	return taken, nil
 }
 
-// readFrom takes in all of r and returns r's error and the disk's.
-func (p *pipe) readFrom(r io.Reader) (size int64, readErr, err error) {
+// readFrom takes in all of r and returns r's error and the store's. each, where it is not nil, is
+// called after each read.
+func (p *pipe) readFrom(r io.Reader, each func()) (size int64, readErr, err error) {
 	for {
 		free, err := p.space()
 		if err != nil {
@@ -116,32 +129,37 @@ func (p *pipe) readFrom(r io.Reader) (size int64, readErr, err error) {
 		if err != nil {
 			return size, err, nil
 		}
+		if each != nil {
+			each()
+		}
 	}
 }
 
 func (p *pipe) hashBlocks() {
 	for b := range p.toHash {
-		p.sum.Write(b.data[:b.n])
+		if b.mark != nil {
+			b.mark.digest = p.digest.Clone()
+			close(b.mark.hashed)
+			continue
+		}
+		_, _ = p.digest.Write(b.data[:b.n]) // it has no errors
 		p.release(b)
 	}
 }
 
-// writeBlocks writes until the disk fails, and then only lets the blocks pass.
+// writeBlocks writes until the store fails, and then only lets the blocks pass.
 func (p *pipe) writeBlocks() {
-	var written, flushed int64
-	for b := range p.toDisk {
+	for b := range p.toStore {
+		if b.mark != nil {
+			b.mark.written()
+			continue
+		}
 		if p.failed.Load() == nil {
-			n, err := p.file.Write(b.data[:b.n])
-			if err != nil {
+			if err := p.write(b.data[:b.n]); err != nil {
 				p.failed.Store(&err)
 			}
-			written += int64(n)
 		}
 		p.release(b)
-		if written-flushed >= flushBytes {
-			startWriteback(p.file, flushed, written-flushed)
-			flushed = written
-		}
 	}
 }
 
@@ -152,33 +170,21 @@ func (p *pipe) release(b *block) {
 	}
 }
 
-// stop sends what is left and waits for both ways to end.
-func (p *pipe) stop() {
-	if p.filled != nil {
-		p.send()
-	}
+// finish sends what is left, waits for both ways to end, and returns the digest of all bytes.
+func (p *pipe) finish() (Digest, error) {
+	p.send()
 	close(p.toHash)
-	close(p.toDisk)
+	close(p.toStore)
 	p.done.Wait()
-}
-
-// finish ends the pipe with all bytes on disk, and closes the file.
-func (p *pipe) finish() (size int64, sum [sha256.Size]byte, err error) {
-	p.stop()
 	if failed := p.failed.Load(); failed != nil {
-		return 0, sum, closeAfter(p.file, *failed)
+		return Digest{}, *failed
 	}
-	if err := closeAfter(p.file, p.file.Sync()); err != nil {
-		return 0, sum, err
-	}
-	p.sum.Sum(sum[:0])
-	return p.size, sum, nil
+	return p.digest, nil
 }
 
-// abort ends the pipe and closes the file, whose bytes nobody wants.
+// abort ends the pipe; nobody wants its bytes.
 func (p *pipe) abort() {
 	giveUp := io.ErrClosedPipe
 	p.failed.CompareAndSwap(nil, &giveUp)
-	p.stop()
-	_ = p.file.Close() // nothing written to it is kept
+	_, _ = p.finish() // it failed, as just said
 }

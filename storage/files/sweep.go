@@ -1,6 +1,7 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,11 +15,9 @@ type Swept struct {
 	Bytes int64
 }
 
-// Sweep removes the unfinished files to which nothing was written for the given
-// time: what a crash or a client that went away has left. A writer whose file is
-// taken from it this way fails at Commit. What cannot be removed is told in the
-// error; the rest is removed all the same.
-func (f *Folder) Sweep(idle time.Duration) (Swept, error) {
+// Sweep implements [Store]. A writer whose file is taken from it this way fails at
+// Commit. What cannot be removed is told in the error; the rest is removed all the same.
+func (f *Folder) Sweep(_ context.Context, idle time.Duration) (Swept, error) {
 	in, err := f.walk(Incoming, true)
 	if err != nil {
 		return Swept{}, fmt.Errorf("sweep unfinished files: %w", err)

@@ -44,8 +44,8 @@ func (e *wayError) Is(target error) bool {
 	return target == ErrInTheWay || e.harmless && target == fs.ErrNotExist
 }
 
-// placeTries is how often a file is put into its folder before giving up on a
-// folder that is removed again each time.
+// placeTries is how often a file is put into its folder before giving up on a folder that is removed
+// again each time, and how often it is opened before giving up on a name that never stays the same.
 const placeTries = 10
 
 // at calls fn with the folder of the file named key and the file's name in it.
@@ -161,20 +161,26 @@ func regular(dir *os.Root, name string) (fs.FileInfo, error) {
 }
 
 // openRegular opens the file called name in dir for reading, in the way that
-// child opens a folder.
+// child opens a folder. A file may be replaced by another all the time.
 func openRegular(dir *os.Root, name string) (*os.File, error) {
-	before, err := regular(dir, name)
-	if err != nil {
-		return nil, err
+	for range placeTries {
+		before, err := regular(dir, name)
+		if err != nil {
+			return nil, err
+		}
+		file, err := dir.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		after, err := file.Stat()
+		if err == nil && os.SameFile(before, after) {
+			return file, nil
+		}
+		if err = closeAfter(file, err); err != nil {
+			return nil, err
+		}
 	}
-	file, err := dir.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	if after, err := file.Stat(); err != nil || !os.SameFile(before, after) {
-		return nil, closeAfter(file, errors.Join(err, replaced(name)))
-	}
-	return file, nil
+	return nil, replaced(name)
 }
 
 // prune removes the folder name and those above it for as long as they are

@@ -23,7 +23,9 @@ func TestStoreAndRead(t *testing.T) {
 	for _, size := range []int{0, 1, blockBytes - 1, blockBytes, blockBytes + 1, 3*blockBytes + 5, 20 * blockBytes} {
 		text := strings.Repeat("importAccount ", size/14+1)[:size]
 		key := fmt.Sprintf("app/in put/%d", size)
-		want := Stored{Key: key, Size: int64(size), SHA256: sha256.Sum256([]byte(text))}
+		var digest Digest
+		_, _ = io.WriteString(&digest, text)
+		want := Stored{Key: key, Size: int64(size), SHA256: sha256.Sum256([]byte(text)), Sums: digest.Sums()}
 		for name, write := range map[string]func(w *Writer) error{
 			"at once":   func(w *Writer) error { _, err := io.WriteString(w, text); return err },
 			"read from": func(w *Writer) error { _, err := io.Copy(w, strings.NewReader(text)); return err },
@@ -37,7 +39,7 @@ func TestStoreAndRead(t *testing.T) {
 				return errors.Join(err, err2)
 			},
 		} {
-			w, err := f.Create(key)
+			w, err := f.Create(t.Context(), key)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -72,7 +74,7 @@ func TestNothingBeforeCommit(t *testing.T) {
 	t.Parallel()
 	f, dir := open(t)
 	put(t, f, "a/file", "old")
-	w, err := f.Create("a/file")
+	w, err := f.Create(t.Context(), "a/file")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +106,7 @@ func TestNothingBeforeCommit(t *testing.T) {
 func TestBrokenUpload(t *testing.T) {
 	t.Parallel()
 	f, dir := open(t)
-	w, err := f.Create("upload")
+	w, err := f.Create(t.Context(), "upload")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +133,7 @@ func TestConcurrentWriters(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for range 5 {
-				w, err := f.Create("a/b/file")
+				w, err := f.Create(t.Context(), "a/b/file")
 				if err != nil {
 					t.Error(err)
 					return
@@ -166,7 +168,7 @@ func TestWritersAgainstPruning(t *testing.T) {
 				if err := create(f, key); err != nil {
 					t.Error(err)
 				}
-				if err := f.Remove(key); err != nil {
+				if err := f.Remove(t.Context(), key); err != nil {
 					t.Error(err)
 				}
 			}
@@ -175,6 +177,9 @@ func TestWritersAgainstPruning(t *testing.T) {
 	wg.Wait()
 	wantOnDisk(t, dir)
 }
+
+// tempOf is the unfinished file of a writer.
+func tempOf(w *Writer) string { return w.sink.(*folderSink).temp }
 
 // waitForSize waits until the bytes given to a writer are in its file.
 func waitForSize(t testing.TB, f *Folder, name string, size int64) {
@@ -193,11 +198,11 @@ func waitForSize(t testing.TB, f *Folder, name string, size int64) {
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	f, dir := open(t)
-	old, err := f.Create("old")
+	old, err := f.Create(t.Context(), "old")
 	if err != nil {
 		t.Fatal(err)
 	}
-	fresh, err := f.Create("fresh")
+	fresh, err := f.Create(t.Context(), "fresh")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,10 +211,10 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waitForSize(t, f, old.temp, blockBytes)
-	waitForSize(t, f, fresh.temp, blockBytes)
+	waitForSize(t, f, tempOf(old), blockBytes)
+	waitForSize(t, f, tempOf(fresh), blockBytes)
 	hourAgo := time.Now().Add(-time.Hour)
-	if err := f.root.Chtimes(old.temp, hourAgo, hourAgo); err != nil {
+	if err := f.root.Chtimes(tempOf(old), hourAgo, hourAgo); err != nil {
 		t.Fatal(err)
 	}
 	// What a crash leaves is a file that no writer knows of.
@@ -219,11 +224,11 @@ func TestSweep(t *testing.T) {
 	}
 	put(t, f, "stored", "stored")
 
-	got, err := f.Sweep(30 * time.Minute)
+	got, err := f.Sweep(t.Context(), 30*time.Minute)
 	if want := (Swept{Files: 2, Bytes: blockBytes + 4}); err != nil || got != want {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
-	if got, err := f.Sweep(30 * time.Minute); err != nil || got != (Swept{}) {
+	if got, err := f.Sweep(t.Context(), 30*time.Minute); err != nil || got != (Swept{}) {
 		t.Errorf("second sweep: got %+v, %v", got, err)
 	}
 	if _, err := old.Commit(); !errors.Is(err, fs.ErrNotExist) {

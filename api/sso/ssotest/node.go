@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	_ "embed"
+	"embed"
 	"encoding/json"
 	"io"
 	"net"
@@ -18,7 +18,12 @@ import (
 	"time"
 
 	"golang.org/x/oauth2/clientcredentials"
+
+	"longhaul/api/npmtest"
 )
+
+//go:embed testdata/oidc-provider/package.json testdata/oidc-provider/package-lock.json
+var packageFiles embed.FS
 
 //go:embed testdata/oidc-provider/server.mjs
 var serverScript []byte
@@ -31,10 +36,10 @@ var serverScript []byte
 // application with an address for them.
 func Node(t testing.TB) *Provider {
 	t.Helper()
-	folder := installed(t)
+	modules := npmtest.Install(t, packageFiles, "testdata/oidc-provider")
 	return newProvider(t, func(p *Provider) engine {
 		p.Audience = "https://longhaul.example.com/api"
-		return &node{folder: folder, provider: p}
+		return &node{modules: modules, provider: p}
 	})
 }
 
@@ -54,7 +59,7 @@ func (p *Provider) ProgramToken(t testing.TB) string {
 
 // node is the process.
 type node struct {
-	folder   string // with the module
+	modules  *npmtest.Modules
 	provider *Provider
 
 	address string // of its control routes
@@ -71,10 +76,7 @@ func (n *node) start(t testing.TB, port string) string {
 	if err := os.WriteFile(script, serverScript, 0o600); err != nil {
 		t.Fatalf("ssotest: %v", err)
 	}
-	modules := filepath.Join(n.folder, "node_modules")
-	//nolint:gosec // G204: the program that was just installed
-	n.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(modules, ".bin", "node"),
-		script, filepath.Join(modules, "oidc-provider", "lib", "index.js"), port)
+	n.cmd = n.modules.Node(context.WithoutCancel(t.Context()), script, n.modules.Path("oidc-provider", "lib", "index.js"), port)
 	n.cmd.Stderr = t.Output()
 	stdin, err := n.cmd.StdinPipe()
 	if err != nil {

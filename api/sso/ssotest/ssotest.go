@@ -6,8 +6,7 @@
 // be stopped and started again at the same address. [Browser] signs in through their
 // forms without a browser.
 //
-// Node is installed by npm into the user's cache folder, once for each lock file; npm
-// must be there (Debian: npm), and must reach its registry the first time.
+// Node is installed by longhaul/api/npmtest.
 //
 // Only tests may import this package.
 package ssotest

@@ -1,4 +1,4 @@
-// The form that starts a task: gathers the parameters, sends the archive with its progress, and
+// The form that starts a task: sends the archive as soon as it is chosen, gathers the parameters, and
 // shows what the server refuses beside the field it is about.
 "use strict";
 (() => {
@@ -8,37 +8,84 @@
 
   // ---- the archive ----
 
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  function size(n) {
-    let unit = 0;
-    while (n >= 1000 && unit < units.length - 1) { n /= 1000; unit++; }
-    return (unit === 0 ? n : n.toFixed(1)) + " " + units[unit];
-  }
+  let upload = null;   // the archive on its way, or there
+  let armed = false;   // the task is to be started as soon as it is there
+  let keptFor = "";    // the upload without which the stopped ones were listed
+
+  const fileField = () => get("file-field");
+  const uploadApp = () => fileField().dataset.uploadApp;
 
   function showFile() {
-    const input = get("file");
-    if (!input) return;
-    const file = input.files[0];
-    get("drop").classList.toggle("full", Boolean(file));
-    get("file-chosen").hidden = !file;
-    get("file-chosen").textContent = file ? file.name + ", " + size(file.size) : "";
-    get("file-hint").innerHTML = file ? "Drop another zip here to replace it" : "<strong>Drop a zip here</strong> or choose one";
+    if (!fileField()) return;
+    const chosen = get("file").files[0], name = upload ? upload.name + ", " + Uploads.size(upload.size) : chosen ? chosen.name : "";
+    get("drop").classList.toggle("full", name !== "");
+    get("file-chosen").hidden = name === "";
+    get("file-chosen").textContent = name;
+    get("file-hint").innerHTML = name ? "Drop another zip here to replace it" : "<strong>Drop a zip here</strong> or choose one";
+    Uploads.draw(fileField().querySelector(".sending"), upload);
   }
 
-  // A file that misses the zone must not replace the page.
-  for (const kind of ["dragover", "drop"]) {
-    document.addEventListener(kind, (event) => {
-      if (!event.dataTransfer || !event.dataTransfer.types.includes("Files")) return;
-      event.preventDefault();
-      const zone = get("drop");
-      if (zone) zone.classList.toggle("over", kind === "dragover" && zone.contains(event.target));
-      if (kind !== "drop" || !zone || sending || event.dataTransfer.files.length === 0) return;
-      get("file").files = event.dataTransfer.files;
-      get("file").dispatchEvent(new Event("change", { bubbles: true }));
-    });
+  function take(next) {
+    if (upload) upload.cancel();
+    upload = next;
+    if (upload && get("app-file")) get("app-file").value = "";
+    showFile();
+    showKept();
   }
-  document.addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget && get("drop")) get("drop").classList.remove("over");
+
+  // takeFile sends what is chosen. An upload is of one app.
+  function takeFile() {
+    const file = get("file").files[0];
+    take(file ? Uploads.send(file, uploadApp(), uploadChanged) : null);
+    if (upload) upload.app = uploadApp();
+  }
+
+  function dropFile() {
+    take(null);
+    get("file").value = "";
+    showFile();
+    disarm();
+    get("file").focus();
+  }
+
+  function uploadChanged(changed) {
+    if (changed !== upload) return;
+    showFile();
+    if (upload.id !== keptFor) showKept();
+    if (upload.state === "finished" && armed) start();
+    if (upload.state !== "failed") return;
+    const problem = { location: "file", message: upload.problem };
+    if (armed) { disarm(); showProblems("The task was not started", [problem]); } else { clearProblem(get("file")); markProblem(fileField(), problem.message); }
+  }
+
+  // showKept lists what stopped, or was not used, when this browser last was here.
+  async function showKept() {
+    if (!fileField()) return;
+    const without = keptFor = upload ? upload.id : "", found = (await Uploads.kept(uploadApp())).filter((one) => one.id !== without && /\.zip$/i.test(one.filename));
+    const list = fileField() && fileField().querySelector("[data-kept]");
+    if (!list || without !== keptFor) return;
+    list.replaceChildren(...found.map((one) => Uploads.note(one, fileField(), {
+      use: () => { take(Uploads.adopt(one, uploadChanged)); upload.app = uploadApp(); },
+      gone: () => { showKept(); get("file").focus(); },
+    })));
+    list.hidden = found.length === 0;
+  }
+
+  // The form may have been drawn anew: without a place for the archive, or for another app.
+  function formChanged() {
+    if (upload && !fileField()) {
+      upload.leave();
+      upload = null;
+    } else if (upload && upload.app !== uploadApp()) {
+      takeFile();
+    }
+    showFile();
+    showKept();
+  }
+
+  Uploads.drops(() => armed || sending ? null : get("drop"), (files) => {
+    get("file").files = files;
+    get("file").dispatchEvent(new Event("change", { bubbles: true }));
   });
 
   // ---- the fields ----
@@ -78,8 +125,11 @@
     const made = { app: get("app").value, kind: get("kind").value, name: get("name").value.trim(), params };
     const most = get("max_rejected");
     if (most && most.value !== "") made.max_rejected = Number(most.value);
+    if (takenFile()) made.file = takenFile(); else if (upload) made.upload = upload.id;
     return made;
   }
+
+  const takenFile = () => get("app-file") ? get("app-file").value : "";
 
   // ---- what is wrong ----
 
@@ -89,7 +139,7 @@
   function fieldOf(location) {
     for (const field of form().querySelectorAll("[data-location]")) {
       const own = field.dataset.location;
-      if (own === location || field.dataset.also === location || location.startsWith(own + ".") || location.startsWith(own + "[")) return field;
+      if (own === location || (field.dataset.also || "").split(" ").includes(location) || location.startsWith(own + ".") || location.startsWith(own + "[")) return field;
     }
     return null;
   }
@@ -172,6 +222,7 @@
     for (const field of form().querySelectorAll("[data-location]")) {
       for (const input of field.querySelectorAll("input, select, textarea")) {
         if (input.closest("template") || input.disabled) continue;
+        if (input.id === "file" && (upload || takenFile())) continue;
         if (input.required && input.value === "") {
           found.push({ location: field.dataset.location, message: input.type === "file" ? "choose a file" : input.tagName === "SELECT" ? "choose one" : "write one" });
           break;
@@ -191,113 +242,105 @@
 
   // ---- sending ----
 
-  let sending = null; // the request in hand
-  let key = "";       // names this filling of the form: sent twice, it makes one task
+  let sending = false; // the request is in hand
+  let key = "";        // names this filling of the form: sent twice, it makes one task
 
   function newKey() {
     return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
   }
 
-  function duration(seconds) {
-    if (seconds < 60) return Math.max(1, Math.round(seconds)) + " s";
-    if (seconds < 3600) return Math.round(seconds / 60) + " min";
-    return (seconds / 3600).toFixed(1) + " h";
+  function busy(words) {
+    get("go").disabled = words !== "";
+    get("go").setAttribute("aria-busy", String(words !== ""));
+    get("go-state").textContent = words;
   }
 
-  // meter words how far an upload is, with the speed of the last seconds.
-  function meter(total) {
-    const marks = [];
-    return (sent) => {
-      const now = performance.now();
-      marks.push([now, sent]);
-      while (marks.length > 2 && now - marks[0][0] > 5000) marks.shift();
-      const percent = total ? Math.floor(100 * sent / total) : 0;
-      get("sent").value = percent;
-      if (sent >= total) {
-        get("sent-words").textContent = "Sent. The server checks the archive…";
-        return;
-      }
-      const [began, before] = marks[0], speed = (sent - before) / Math.max((now - began) / 1000, 0.001);
-      let words = percent + " %, " + size(sent) + " of " + size(total);
-      if (now - began > 500 && speed > 0) words += ", " + size(speed) + "/s, about " + duration((total - sent) / speed) + " left";
-      get("sent-words").textContent = words;
-    };
+  function disarm() {
+    armed = false;
+    busy("");
   }
 
-  function busy(on, withFile) {
-    get("go").disabled = on;
-    get("go").setAttribute("aria-busy", String(on));
-    get("sending").hidden = !(on && withFile);
-    get("sending-state").textContent = on ? (withFile ? "Sending the archive" : "Starting") : "";
-  }
-
-  function refused(request) {
-    busy(false);
-    if (request.status === 401) {
-      location.assign("/sign-in?next=" + encodeURIComponent(location.pathname + location.search));
-      return;
-    }
-    let problem = {};
-    try { problem = JSON.parse(request.responseText); } catch { /* not an answer of this server */ }
-    const fields = problem.errors && problem.errors.length ? problem.errors
-      : [{ message: problem.detail || "The server answered " + request.status + ". Try again." }];
-    showProblems("The task was not started", fields, request.status >= 500 && problem.request_id ? "Request " + problem.request_id : "");
-  }
-
-  function send() {
-    if (sending) return;
+  // go starts the task, or says that it is to start once the archive is there.
+  function go() {
+    if (sending || armed) return;
     const wrong = missing();
     if (wrong.length) {
       showProblems("The task was not started", wrong);
       return;
     }
     clearProblems();
-    key = key || newKey();
-    const file = get("file") && get("file").files[0];
-    const parts = new FormData();
-    parts.append("task", new Blob([JSON.stringify(task())], { type: "application/json" }));
-    if (file) parts.append("file", file, file.name);
+    if (!upload && get("file") && get("file").files[0] && !takenFile()) takeFile();
+    if (upload && upload.state !== "finished") {
+      armed = true;
+      busy("The task starts as soon as the archive is there.");
+      if (upload.state === "paused" || upload.state === "failed") upload.resume();
+      return;
+    }
+    start();
+  }
 
-    const request = sending = new XMLHttpRequest();
-    request.open("POST", get("go").dataset.url);
-    request.setRequestHeader("Accept", "application/json");
-    request.setRequestHeader("Idempotency-Key", key);
-    const show = meter(file ? file.size : 0);
-    request.upload.addEventListener("progress", (event) => show(Math.min(event.loaded, file ? file.size : 0)));
-    request.addEventListener("load", () => {
-      if (request.status === 202) {
-        location.assign("/tasks/" + JSON.parse(request.responseText).id);
-        return; // and leave the button as it is: the page is about to change
-      }
-      sending = null;
-      refused(request);
-    });
-    request.addEventListener("error", () => {
-      sending = null;
-      busy(false);
+  async function start() {
+    armed = false;
+    const wrong = missing(); // the form could be changed while the archive was on its way
+    if (wrong.length) {
+      busy("");
+      showProblems("The task was not started", wrong);
+      return;
+    }
+    sending = true;
+    key = key || newKey();
+    busy("Starting");
+    let answer, text;
+    try {
+      answer = await fetch(get("go").dataset.url, {
+        method: "POST", headers: { Accept: "application/json", "Content-Type": "application/json", "Idempotency-Key": key },
+        body: JSON.stringify(task()),
+      });
+      text = await answer.text();
+    } catch {
+      sending = false;
+      busy("");
       showProblems("The task was not started", [{ message: "The connection to the server broke off. Try again: what you chose is still here, and it cannot start twice." }]);
-    });
-    request.addEventListener("abort", () => {
-      sending = null;
-      busy(false);
-      showProblems("The upload was stopped", [{ message: "Nothing was started, and the server kept nothing of the file." }]);
-    });
-    busy(true, Boolean(file));
-    if (file) show(0);
-    request.send(parts);
+      return;
+    }
+    if (answer.status === 202) {
+      if (upload) upload.used();
+      location.assign("/tasks/" + JSON.parse(text).id);
+      return; // and leave the button as it is: the page is about to change
+    }
+    sending = false;
+    busy("");
+    refused(answer.status, text);
+  }
+
+  function refused(status, text) {
+    if (status === 401) {
+      location.assign("/sign-in?next=" + encodeURIComponent(location.pathname + location.search));
+      return;
+    }
+    let problem = {};
+    try { problem = JSON.parse(text); } catch { /* not an answer of this server */ }
+    const fields = problem.errors && problem.errors.length ? problem.errors : [{ message: Uploads.refusal(status, text) }];
+    if (upload && fields.some((field) => fieldOf(field.location || "") === fileField())) { // it will not get better
+      upload.cancel();
+      upload = null;
+      showFile();
+    }
+    showProblems("The task was not started", fields, status >= 500 && problem.request_id ? "Request " + problem.request_id : "");
   }
 
   document.addEventListener("submit", (event) => {
     if (event.target !== form()) return;
     event.preventDefault();
-    if (get("go")) send();
+    if (get("go")) go();
   });
   document.addEventListener("change", (event) => {
     if (!event.target.closest("#start")) return;
     if (!sending) key = ""; // another filling, another task
-    if (event.target.id === "file") showFile();
-    if (event.target.id === "params-job") nameLikeJob(event.target);
     clearProblem(event.target);
+    if (event.target.id === "file") takeFile();
+    if (event.target.id === "app-file" && event.target.value !== "" && upload) dropFile();
+    if (event.target.id === "params-job") nameLikeJob(event.target);
   });
   document.addEventListener("input", (event) => {
     if (!event.target.closest("#start")) return;
@@ -306,7 +349,11 @@
     clearProblem(event.target);
   });
   document.addEventListener("click", (event) => {
-    if (event.target.closest("#stop") && sending) sending.abort();
+    if (upload && event.target.closest("#file-field [data-toggle]")) {
+      clearProblem(get("file"));
+      upload.toggle();
+    }
+    if (upload && event.target.closest("#file-field [data-cancel]")) dropFile();
     const add = event.target.closest("[data-add]"), remove = event.target.closest("[data-remove]");
     if (add) {
       const box = add.parentElement;
@@ -319,14 +366,14 @@
       next.focus();
     }
   });
-  window.addEventListener("beforeunload", (event) => { if (sending && sending.readyState < 4 && get("file") && get("file").files[0]) event.preventDefault(); });
   // Coming back to the form by the browser's Back finds it ready.
   window.addEventListener("pageshow", (event) => {
     if (!event.persisted) return;
-    sending = null;
-    busy(false);
+    sending = false;
+    disarm();
   });
-  document.addEventListener("htmx:afterSwap", showFile);
-  document.addEventListener("htmx:beforeRequest", (event) => { if (sending && event.target.closest("#start")) event.preventDefault(); });
-  showFile();
+  document.addEventListener("htmx:afterSwap", formChanged);
+  document.addEventListener("htmx:beforeRequest", (event) => { if ((sending || armed) && event.target.closest("#start")) event.preventDefault(); });
+  formChanged();
+  if (fileField() && get("file").files[0]) takeFile(); // chosen before this script was there
 })();

@@ -1,0 +1,140 @@
+package files
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+// random returns n bytes, the same for each n.
+func random(n int) []byte {
+	data := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(data) // never fails
+	return data
+}
+
+// slowReader gives its bytes in pieces, a while after each other.
+type slowReader struct {
+	io.Reader
+	pause time.Duration
+}
+
+func (s slowReader) Read(p []byte) (int, error) {
+	time.Sleep(s.pause)
+	return s.Reader.Read(p[:min(len(p), 100_000)])
+}
+
+// TestSavesMeanwhile has a file that takes longer than saveEvery: it is saved before its end, each
+// time with what is on disk, and from there another process goes on.
+func TestSavesMeanwhile(t *testing.T) {
+	t.Parallel()
+	f, dir := open(t)
+	data := random(3 << 20)
+	var saved [][]byte
+	_, err := f.Append(t.Context(), Growth{Key: "a"}, slowReader{bytes.NewReader(data), 80 * time.Millisecond}, func(_ context.Context, g Growth) error {
+		st, err := os.Stat(filepath.Join(dir, Growing, growing("a")))
+		if err != nil || st.Size() < g.Size {
+			t.Errorf("saved %d bytes, on disk: %v, %v", g.Size, st, err)
+		}
+		state, err := json.Marshal(g)
+		saved = append(saved, state)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(saved) < 2 {
+		t.Fatalf("saved %d times", len(saved))
+	}
+	again, err := OpenFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	var g Growth
+	if err := json.Unmarshal(saved[0], &g); err != nil {
+		t.Fatal(err)
+	}
+	if g.Size == 0 || g.Size >= int64(len(data)) {
+		t.Fatalf("first saved with %d bytes", g.Size)
+	}
+	g, err = again.Append(t.Context(), g, bytes.NewReader(data[g.Size:]), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Finish(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, f, "a"); got != string(data) {
+		t.Error("something else was stored")
+	}
+	var whole Digest
+	_, _ = whole.Write(data)
+	if g.Digest.SHA256() != whole.SHA256() || !bytes.Equal(g.Digest.Sums(), whole.Sums()) {
+		t.Error("the digest differs")
+	}
+	wantOnDisk(t, dir, "a")
+}
+
+// TestSavingFails ends an Append that nobody can keep.
+func TestSavingFails(t *testing.T) {
+	t.Parallel()
+	f, _ := open(t)
+	taken := errors.New("taken over")
+	endless := slowReader{iotest.OneByteReader(zeros{}), time.Millisecond}
+	g, err := f.Append(t.Context(), Growth{Key: "a"}, endless, func(context.Context, Growth) error { return taken })
+	if !errors.Is(err, taken) || g.Size != 0 {
+		t.Errorf("got %d bytes, %v; want %v", g.Size, err, taken)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	f, dir := open(t)
+	data := random(2*SumBlock + 1000)
+	stored := put(t, f, "a", string(data))
+	read := func(from, to int64) ([]byte, error) {
+		file, err := f.Open(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		checked := Verify(file, "a", stored.Sums, nil)
+		if _, err := checked.Seek(from, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		return io.ReadAll(io.LimitReader(checked, to-from))
+	}
+	size := int64(len(data))
+	for _, part := range [][2]int64{{0, size}, {5, 10}, {SumBlock - 1, SumBlock + 1}, {2 * SumBlock, size}, {size, size + 9}} {
+		got, err := read(part[0], part[1])
+		if err != nil || !bytes.Equal(got, data[part[0]:min(part[1], size)]) {
+			t.Errorf("%d: got %d bytes, %v", part, len(got), err)
+		}
+	}
+	data[SumBlock+7] ^= 1
+	if err := os.WriteFile(filepath.Join(dir, "a"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := read(0, size); !errors.Is(err, ErrDamaged) || len(got) != SumBlock {
+		t.Errorf("got %d bytes, %v; want the first block and %v", len(got), err, ErrDamaged)
+	}
+	if got, err := read(2*SumBlock, size); err != nil || len(got) != 1000 {
+		t.Errorf("behind the damage: got %d bytes, %v", len(got), err)
+	}
+}
