@@ -42,9 +42,15 @@ build: need-go ## Build ./longhaul
 test: need-go ## Install what is missing and run all tests
 	$(if $(TEST_DATABASE_URL),,$(call need,$(has_postgres),postgresql,for the tests to keep data in))
 	$(call need,$(has_chromium),chromium chromium-sandbox,for the tests of the page)
-	$(call need,command -v npm,npm,for a sign-in provider to test with)
+	$(call need,command -v npm,npm,for a sign-in provider and upload clients to test with)
+	$(call need,command -v curl,curl,for a client to test with)
 	$(call need,command -v cc || command -v gcc || command -v clang,gcc libc6-dev,for the race detector)
 	go test -race -shuffle=on -parallel 6 ./...
+
+.PHONY: test-big
+test-big: need-go ## Send and fetch 50 GB in a server with 512 MB of memory, thrice (takes half an hour, and 55 GB of disk)
+	$(if $(TEST_DATABASE_URL),,$(call need,$(has_postgres),postgresql,for the tests to keep data in))
+	LONGHAUL_TEST_BIG=50 go test -run '^TestBigFile$$' -count=1 -timeout 4h -v .
 
 .PHONY: fmt
 fmt: $(GOLANGCI) ## Format the code
@@ -77,6 +83,7 @@ check: ## Do what CI does
 bench: need-go ## Measure, and compare with the figures to be kept (takes minutes; see bench/README.md)
 	$(call need,$(has_postgres),postgresql,to measure on)
 	$(call need,command -v unzip,unzip,to compare with)
+	$(call need,command -v nginx || test -x /usr/sbin/nginx,nginx-light,to compare with)
 	go run ./bench
 
 .PHONY: test-container

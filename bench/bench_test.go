@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -120,6 +122,30 @@ func countShared(zip *zipStream, content []byte) int {
 		}
 	}
 	return count
+}
+
+func TestPayload(t *testing.T) {
+	t.Parallel()
+	block := randomBlock(1000).packed
+	for _, size := range []int64{1, 16, 17, 1016, 5000} {
+		p, other := newPayload(block, size), newPayload(block, size)
+		var first, again bytes.Buffer
+		for _, w := range []*bytes.Buffer{&first, &again} {
+			if n, err := p.WriteTo(w); err != nil || n != size {
+				t.Errorf("wrote %d of %d bytes: %v", n, size, err)
+			}
+		}
+		if !bytes.Equal(first.Bytes(), again.Bytes()) {
+			t.Errorf("%d bytes are not the same each time", size)
+		}
+		want := fmt.Sprintf("%x", sha256.Sum256(first.Bytes()))
+		if got, err := p.sha256(); err != nil || got != want {
+			t.Errorf("digest of %d bytes: %s, %v, expected %s", size, got, err, want)
+		}
+		if got, err := other.sha256(); size > 1 && (err != nil || got == want) {
+			t.Errorf("another payload of %d bytes has the same digest, or none: %v", size, err)
+		}
+	}
 }
 
 func TestChoose(t *testing.T) {

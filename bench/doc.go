@@ -1,8 +1,8 @@
 // Bench measures Longhaul against the figures it is to keep, and prints one table.
 //
 // Machines differ and are noisy, so most figures are ratios: Longhaul and something that does
-// the same without it (pgbench, River alone, a bare Echo handler, unzip, a plain loop that
-// writes) take turns on the same machine, disk and Postgres, and the medians are compared.
+// the same without it (pgbench, River alone, a bare Echo handler, unzip, tusd, nginx, a plain loop
+// that writes) take turns on the same machine, disk and Postgres, and the medians are compared.
 //
 // It starts whatever it needs and leaves nothing: the program built from this tree, with its
 // private Postgres on a folder on disk, and peers, which are this very program started again

@@ -30,6 +30,9 @@ var figures = []figure{
 	{"get", measureGet},
 	{"access", measureAccess},
 	{"upload", measureUpload},
+	{"tus", measureTus},
+	{"download", measureDownload},
+	{"polling", measurePolling},
 	{"extract", measureExtract},
 	{"memory", measureMemory},
 }
