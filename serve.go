@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,9 @@ import (
 	"longhaul/storage/pgserver"
 )
 
+// threadsPerProcessor is how many threads run Go for each processor.
+const threadsPerProcessor = 4
+
 type serveCmd struct {
 	serveSettings `embed:""`
 }
@@ -37,6 +41,10 @@ func (c *serveCmd) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	logger := c.logger(s.err)
+	// Transfers keep the processors busy for as long as they last. With more threads than processors
+	// the system shares these out, and a thread is left for who only asks how a task stands: Go alone
+	// would let them wait for some ten milliseconds each time. See polling in bench/README.md.
+	runtime.GOMAXPROCS(threadsPerProcessor * runtime.GOMAXPROCS(0))
 	dir, err := c.dir()
 	if err != nil {
 		return err

@@ -98,7 +98,7 @@ func emptyTables(ctx context.Context, db *pgxpool.Pool) error {
 					EXECUTE format('ALTER TABLE %s DISABLE TRIGGER append_only', guarded);
 				END LOOP;
 			END $$;
-			TRUNCATE tasks, task_logs, idempotency_keys, audit, river_job`)
+			TRUNCATE tasks, task_logs, output_sums, idempotency_keys, audit, river_job`)
 		refused, ok := errors.AsType[*pgconn.PgError](err)
 		if !ok || refused.Code != deadlock || tries == 5 {
 			return err

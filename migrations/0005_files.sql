@@ -36,7 +36,7 @@ ALTER TABLE tasks ADD COLUMN content uuid REFERENCES contents (id);
 ALTER TABLE tasks ADD CONSTRAINT content_is_archive CHECK (content IS NULL OR input = 'archive');
 CREATE INDEX tasks_content ON tasks (content) WHERE content IS NOT NULL;
 CREATE TRIGGER tasks_release_content AFTER UPDATE OF content OR DELETE ON tasks
-    FOR EACH ROW EXECUTE FUNCTION release_content();
+    FOR EACH ROW WHEN (OLD.content IS NOT NULL) EXECUTE FUNCTION release_content();
 
 -- Checksums of a task's outputs, a CRC-32C of each MiB, apart from the task's row: they are needed
 -- only when an output is read.
@@ -98,7 +98,7 @@ CREATE INDEX uploads_expiry ON uploads (expires_at);
 CREATE INDEX uploads_due ON uploads (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX uploads_content ON uploads (content) WHERE content IS NOT NULL;
 CREATE TRIGGER uploads_release_content AFTER UPDATE OF content OR DELETE ON uploads
-    FOR EACH ROW EXECUTE FUNCTION release_content();
+    FOR EACH ROW WHEN (OLD.content IS NOT NULL) EXECUTE FUNCTION release_content();
 
 -- An app's lasting files, and what they were before.
 CREATE TABLE files (
@@ -113,7 +113,7 @@ CREATE TABLE files (
 );
 CREATE INDEX files_content ON files (content);
 CREATE TRIGGER files_release_content AFTER UPDATE OF content OR DELETE ON files
-    FOR EACH ROW EXECUTE FUNCTION release_content();
+    FOR EACH ROW WHEN (OLD.content IS NOT NULL) EXECUTE FUNCTION release_content();
 
 CREATE TABLE file_versions (
     app          text NOT NULL REFERENCES apps (name) ON DELETE CASCADE,
@@ -129,7 +129,7 @@ CREATE TABLE file_versions (
 CREATE INDEX file_versions_content ON file_versions (content);
 CREATE INDEX file_versions_age ON file_versions (replaced_at);
 CREATE TRIGGER file_versions_release_content AFTER UPDATE OF content OR DELETE ON file_versions
-    FOR EACH ROW EXECUTE FUNCTION release_content();
+    FOR EACH ROW WHEN (OLD.content IS NOT NULL) EXECUTE FUNCTION release_content();
 
 -- Every change of a file. A change is written in the transaction that makes it, and gets its place
 -- in the feed, seq, after that has committed: ids are given before the commit, so a feed in their

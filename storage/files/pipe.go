@@ -3,6 +3,7 @@ package files
 import (
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -29,6 +30,10 @@ type mark struct {
 	hashed  chan struct{} // closed when digest is that of all bytes before the mark
 	written func()        // called when all bytes before the mark were handed to the store
 }
+
+// processors bounds how many blocks are hashed at once, in all pipes, to as many as there are
+// processors: more would not be faster, and who has little to do would wait behind them.
+var processors = make(chan struct{}, runtime.GOMAXPROCS(0))
 
 var blocks = sync.Pool{New: func() any { return new(block) }}
 
@@ -142,7 +147,9 @@ func (p *pipe) hashBlocks() {
 			close(b.mark.hashed)
 			continue
 		}
+		processors <- struct{}{}
 		_, _ = p.digest.Write(b.data[:b.n]) // it has no errors
+		<-processors
 		p.release(b)
 	}
 }
