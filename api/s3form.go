@@ -10,7 +10,7 @@ import (
 )
 
 type s3FormInput struct {
-	Filename string `query:"filename" required:"true" minLength:"1"`
+	Filename string `query:"filename" required:"true" minLength:"1" doc:"The file's name"`
 	Type     string `query:"type" doc:"The media type"`
 	Size     int64  `query:"size" default:"-1" doc:"In bytes; what comes must have as many"`
 
