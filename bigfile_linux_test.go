@@ -41,7 +41,6 @@ const (
 // TestBigFile sends a file that is many times larger than the memory that the server has, makes it
 // one of an app's, and fetches it again.
 func TestBigFile(t *testing.T) {
-	t.Parallel()
 	program := buildProgram(t)
 	for _, c := range []struct {
 		name   string

@@ -117,7 +117,9 @@ func TestNobodyIsSignedOut(t *testing.T) {
 			{"Authorization", "", "Cookie", "longhaul=forged"},
 		} {
 			a := s.do(route.Method, fill.Replace(route.Path), nil, headers...)
-			a.problem(http.StatusUnauthorized)
+			if a.want(http.StatusUnauthorized); route.Method != http.MethodHead { // which has no body
+				a.problem(http.StatusUnauthorized)
+			}
 			if !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Bearer") {
 				t.Errorf("%s: WWW-Authenticate is %q", name, a.header.Get("WWW-Authenticate"))
 			}

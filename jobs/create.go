@@ -170,7 +170,7 @@ func (e *Engine) TakeArchive(ctx context.Context, d *Draft, r io.Reader) error {
 	if d.Kind.Input == InputNone {
 		return invalid("file", "%s takes no file", d.Kind.Name)
 	}
-	taken, err := e.contents.Take(ctx, r, content.Hint{Type: "application/zip", Size: -1})
+	taken, err := e.contents.Take(ctx, r, content.Hint{Type: "application/zip", Size: -1, Alone: true})
 	if err != nil {
 		return err
 	}

@@ -12,12 +12,13 @@ CREATE TABLE contents (
     stored_size bigint NOT NULL CHECK (stored_size >= 0),
     sums        bytea NOT NULL,                    -- CRC-32C of each MiB of the content
     takers      int NOT NULL DEFAULT 1,            -- how often the same bytes were taken in
+    alone       boolean NOT NULL DEFAULT false,    -- for one taker: the same bytes are stored anew
     made_at     timestamptz NOT NULL DEFAULT now(),
     loose_since timestamptz DEFAULT now(),         -- when it may have lost its last reference; null: it is needed
     doomed_at   timestamptz,                       -- its file is being removed; nothing may refer to it any more
     damaged_at  timestamptz                        -- its file was found to be damaged; the same bytes are kept anew
 );
-CREATE UNIQUE INDEX contents_by_digest ON contents (sha256, size) WHERE doomed_at IS NULL AND damaged_at IS NULL;
+CREATE UNIQUE INDEX contents_by_digest ON contents (sha256, size) WHERE NOT alone AND doomed_at IS NULL AND damaged_at IS NULL;
 CREATE INDEX contents_loose ON contents (loose_since) WHERE loose_since IS NOT NULL;
 CREATE INDEX contents_doomed ON contents (doomed_at) WHERE doomed_at IS NOT NULL;
 

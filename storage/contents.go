@@ -4,15 +4,20 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // ErrContentGone says that a content is not there any more: nothing referred to it for too long.
 // Whoever still has the bytes takes them in again.
 var ErrContentGone = errors.New("content is gone")
+
+// ErrNotKept is wrapped by errors of [DB.KeepContent] that leave no row.
+var ErrNotKept = errors.New("content was not kept")
 
 // Encodings of a content in the file storage.
 const (
@@ -31,6 +36,7 @@ type Content struct {
 	Encoding   string            // Identity or Zstd
 	StoredSize int64             // of the file in the file storage
 	Sums       []byte            // CRC-32C of each MiB of the bytes
+	Alone      bool              // for one taker: it is not taken up by others who have the same bytes
 }
 
 // Key is where the content lies in the file storage.
@@ -40,7 +46,7 @@ func (c *Content) Key() string { return ContentKey(c.ID) }
 // to remove one never harms the same bytes that come in anew.
 func ContentKey(id uuid.UUID) string { return ContentFolder + "/" + id.String() }
 
-const contentColumns = `id, sha256, size, encoding, stored_size, sums`
+const contentColumns = `id, sha256, size, encoding, stored_size, sums, alone`
 
 func oneContent(rows pgx.Rows, err error) (Content, error) {
 	if err != nil {
@@ -49,7 +55,7 @@ func oneContent(rows pgx.Rows, err error) (Content, error) {
 	return pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (Content, error) {
 		var c Content
 		var digest []byte
-		err := row.Scan(&c.ID, &digest, &c.Size, &c.Encoding, &c.StoredSize, &c.Sums)
+		err := row.Scan(&c.ID, &digest, &c.Size, &c.Encoding, &c.StoredSize, &c.Sums, &c.Alone)
 		copy(c.SHA256[:], digest)
 		return c, err
 	})
@@ -63,20 +69,31 @@ func (d *DB) Content(ctx context.Context, id uuid.UUID) (Content, error) {
 
 // KeepContent stores a content whose file is there, or takes up the one that has the same bytes:
 // the caller sees by its id which, and removes its own file when it is another. It has at least the
-// time of grace to be referred to.
+// time of grace to be referred to. Where its error wraps [ErrNotKept], no row was made; after another
+// nobody knows.
 func (d *DB) KeepContent(ctx context.Context, c *Content) (Content, error) {
-	return oneContent(d.Pool.Query(ctx, `
-		INSERT INTO contents (id, sha256, size, encoding, stored_size, sums) VALUES ($1, $2, $3, $4, $5, coalesce($6::bytea, ''))
-		ON CONFLICT (sha256, size) WHERE doomed_at IS NULL AND damaged_at IS NULL
+	conn, err := d.Pool.Acquire(ctx)
+	if err != nil {
+		return Content{}, fmt.Errorf("%w: %w", ErrNotKept, err)
+	}
+	defer conn.Release()
+	kept, err := oneContent(conn.Query(ctx, `
+		INSERT INTO contents (id, sha256, size, encoding, stored_size, sums, alone)
+		VALUES ($1, $2, $3, $4, $5, coalesce($6::bytea, ''), $7)
+		ON CONFLICT (sha256, size) WHERE NOT alone AND doomed_at IS NULL AND damaged_at IS NULL
 		DO UPDATE SET takers = contents.takers + 1, loose_since = now()
-		RETURNING `+contentColumns, c.ID, c.SHA256[:], c.Size, c.Encoding, c.StoredSize, c.Sums))
+		RETURNING `+contentColumns, c.ID, c.SHA256[:], c.Size, c.Encoding, c.StoredSize, c.Sums, c.Alone))
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
+		err = fmt.Errorf("%w: %w", ErrNotKept, refused)
+	}
+	return kept, err
 }
 
 // TakeUpContent returns the content that has these bytes, as KeepContent would, or ErrNotFound.
 func (d *DB) TakeUpContent(ctx context.Context, digest [sha256.Size]byte, size int64) (Content, error) {
 	c, err := oneContent(d.Pool.Query(ctx, `
 		UPDATE contents SET takers = takers + 1, loose_since = now()
-		WHERE sha256 = $1 AND size = $2 AND doomed_at IS NULL AND damaged_at IS NULL
+		WHERE sha256 = $1 AND size = $2 AND NOT alone AND doomed_at IS NULL AND damaged_at IS NULL
 		RETURNING `+contentColumns, digest[:], size))
 	return c, notFound(err, "content with the digest", digest)
 }

@@ -100,10 +100,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, call Call) error
 		r.Body = s.body
 	}
 	withPlainPieces(r)
-	defer context.AfterFunc(call.Stopping, func() {
-		s.stop(errStopping)
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now()) // it may be waiting for bytes
-	})()
+	defer s.endWith(call.Stopping, http.NewResponseController(w))()
 	h.ways[r.Method].ServeHTTP(out, r)
 	if out.status == 0 {
 		return nil
@@ -115,6 +112,34 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, call Call) error
 	}
 	return err
 }
+
+// endWith ends the request with a context, also while it waits for bytes. The function that it
+// returns must be called when the request has ended.
+func (s *session) endWith(stopping context.Context, control *http.ResponseController) func() {
+	done, left := make(chan struct{}), make(chan struct{})
+	cancel := context.AfterFunc(stopping, func() {
+		defer close(left)
+		s.stop(errStopping)
+		for {
+			_ = control.SetReadDeadline(time.Now())
+			select {
+			case <-done:
+				return
+			case <-time.After(deadlineEvery):
+			}
+		}
+	})
+	return func() {
+		if !cancel() {
+			close(done)
+			<-left
+		}
+	}
+}
+
+// deadlineEvery is how often a request that is to end is told so: a read that just begins sets a later
+// deadline.
+const deadlineEvery = 50 * time.Millisecond
 
 // withPlainPieces leaves of the addresses in Upload-Concat the paths, which tusd looks for.
 func withPlainPieces(r *http.Request) {

@@ -44,6 +44,9 @@ type Hint struct {
 	Name string // a file's name or path
 	Type string // a media type; empty for unknown
 	Size int64  // in bytes; negative for unknown
+	// Alone is for bytes that are needed for a while, once: they are not shared with others who
+	// have the same, so that they can go at once.
+	Alone bool
 }
 
 // Take takes in all that r has. What it returns has an hour to be referred to. An error of r is
@@ -62,6 +65,7 @@ func (c *Contents) Take(ctx context.Context, r io.Reader, hint Hint) (storage.Co
 	if err != nil {
 		return storage.Content{}, err
 	}
+	taken.Alone = hint.Alone
 	return c.keep(ctx, &taken)
 }
 
@@ -98,6 +102,9 @@ func (c *Contents) keep(ctx context.Context, taken *storage.Content) (storage.Co
 func (c *Contents) row(ctx context.Context, taken *storage.Content) (storage.Content, error) {
 	// The file is there: who asked for it may be gone, and it is worth a row all the same.
 	kept, err := c.db.KeepContent(context.WithoutCancel(ctx), taken)
+	if errors.Is(err, storage.ErrNotKept) {
+		c.remove(ctx, taken.Key())
+	}
 	if err != nil {
 		// It may have been committed, so that the file must stay: the sweep decides.
 		return storage.Content{}, fmt.Errorf("keep content %s: %w", taken.ID, err)
