@@ -97,9 +97,7 @@ func TestCancelImport(t *testing.T) {
 	if !strings.Contains(final.Error.Message, "goes on in the application") {
 		t.Errorf("the verdict: %+v", final.Error)
 	}
-	if found := s.stored(); len(found) > 0 {
-		t.Errorf("files were left: %q", found)
-	}
+	s.eventually("nothing is stored any more", func() bool { return len(s.stored()) == 0 })
 	if names := s.repository(); slices.ContainsFunc(names, func(name string) bool { return strings.Contains(name, task.ID) }) {
 		t.Errorf("files were left in the application: %q", names)
 	}
@@ -126,9 +124,7 @@ func TestCancelBeforeTheApplicationIsAsked(t *testing.T) {
 	if asked := s.sim.Requests(); len(asked) > 0 {
 		t.Errorf("the application was asked: %+v", asked)
 	}
-	if found := s.stored(); len(found) > 0 {
-		t.Errorf("files were left: %q", found)
-	}
+	s.eventually("its archive is removed", func() bool { return len(s.stored()) == 0 })
 }
 
 // repository lists the files in the simulated environment.
@@ -176,9 +172,7 @@ func TestRetry(t *testing.T) {
 	}
 	running := s.create(noop(object{"kind": "sleep", "params": object{"ms": 3_600_000}}), nil)
 	s.act(running.ID, "retry").problem(http.StatusConflict)
-	if found := s.stored(); len(found) > 0 {
-		t.Errorf("files were left: %q", found)
-	}
+	s.eventually("nothing is stored any more", func() bool { return len(s.stored()) == 0 })
 }
 
 func TestRetryWithKeptInput(t *testing.T) {
@@ -219,9 +213,7 @@ func TestDelete(t *testing.T) {
 		s.get(taskPath(task.ID) + path).problem(http.StatusNotFound)
 	}
 	s.do(http.MethodDelete, taskPath(task.ID), nil).problem(http.StatusNotFound)
-	if found := s.stored(); len(found) > 0 {
-		t.Errorf("files were left: %q", found)
-	}
+	s.eventually("nothing is stored any more", func() bool { return len(s.stored()) == 0 })
 	if n := s.count("SELECT count(*) FROM tasks WHERE id = $1", task.ID) + s.count("SELECT count(*) FROM task_logs WHERE task_id = $1", task.ID); n != 0 {
 		t.Errorf("%d rows were left", n)
 	}

@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,11 +86,9 @@ func TestImportWithRejects(t *testing.T) {
 			t.Errorf("left in the application: %s", name)
 		}
 	}
-	for _, name := range s.stored() {
-		if !strings.Contains(name, "/outbound/") {
-			t.Errorf("left in storage: %s", name)
-		}
-	}
+	s.eventually("only outputs are stored", func() bool {
+		return !slices.ContainsFunc(s.stored(), func(name string) bool { return !strings.Contains(name, "/outbound/") })
+	})
 }
 
 func TestImportWithoutRejects(t *testing.T) {
@@ -125,9 +124,7 @@ func TestBadPassword(t *testing.T) {
 	if strings.Contains(s.log(final.ID)+s.logs.String(), "wrong password") {
 		t.Error("the password is in a log")
 	}
-	if found := s.stored(); len(found) > 0 {
-		t.Errorf("files were left: %q", found)
-	}
+	s.eventually("nothing is stored any more", func() bool { return len(s.stored()) == 0 })
 }
 
 func TestUnknownJobName(t *testing.T) {

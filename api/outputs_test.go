@@ -187,9 +187,7 @@ func TestOutputsExpire(t *testing.T) {
 	s.gone(task) // before the sweep has come
 	s.engine.SweepFiles(t.Context())
 	s.gone(task)
-	if found := s.stored(); len(found) > 0 {
-		t.Errorf("the sweep left %q", found)
-	}
+	s.eventually("nothing is stored any more", func() bool { return len(s.stored()) == 0 })
 	if n := s.count("SELECT count(*) FROM tasks WHERE outputs_deleted_at IS NOT NULL"); n != 1 {
 		t.Error("that the outputs are deleted is not recorded")
 	}

@@ -93,6 +93,8 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, call Call) error
 		return err
 	}
 	s := &session{Call: call, config: &h.config, header: r.Header, check: check}
+	s.ending, s.end = context.WithCancel(context.WithoutCancel(r.Context()))
+	defer s.end()
 	out := &answer{ResponseWriter: w, session: s}
 	r = r.WithContext(context.WithValue(r.Context(), sessionKey{}, s))
 	if r.Body != nil {
@@ -100,7 +102,8 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, call Call) error
 		r.Body = s.body
 	}
 	withPlainPieces(r)
-	defer s.endWith(call.Stopping, http.NewResponseController(w))()
+	defer s.watch(http.NewResponseController(w))()
+	defer context.AfterFunc(call.Stopping, func() { s.stop(errStopping) })()
 	h.ways[r.Method].ServeHTTP(out, r)
 	if out.status == 0 {
 		return nil
@@ -113,13 +116,12 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, call Call) error
 	return err
 }
 
-// endWith ends the request with a context, also while it waits for bytes. The function that it
-// returns must be called when the request has ended.
-func (s *session) endWith(stopping context.Context, control *http.ResponseController) func() {
+// watch has a stopped request end, also while it waits for bytes. The function that it returns must
+// be called when the request has ended.
+func (s *session) watch(control *http.ResponseController) func() {
 	done, left := make(chan struct{}), make(chan struct{})
-	cancel := context.AfterFunc(stopping, func() {
+	cancel := context.AfterFunc(s.ending, func() {
 		defer close(left)
-		s.stop(errStopping)
 		for {
 			_ = control.SetReadDeadline(time.Now())
 			select {

@@ -23,7 +23,9 @@ type session struct {
 	hold    *jobs.UploadHold      // the upload that the request is for
 	made    bool                  // the request has made it
 	stopped atomic.Pointer[Error] // why the request is to end: another wants the upload, or the server stops
-	err     error                 // what went wrong behind tusd, which tells its words alone
+	ending  context.Context       // ends when it is stopped
+	end     context.CancelFunc
+	err     error // what went wrong behind tusd, which tells its words alone
 }
 
 type sessionKey struct{}
@@ -34,7 +36,10 @@ func sessionOf(ctx context.Context) *session {
 }
 
 // stop has the request end, which still saves what came before.
-func (s *session) stop(why *Error) { s.stopped.CompareAndSwap(nil, why) }
+func (s *session) stop(why *Error) {
+	s.stopped.CompareAndSwap(nil, why)
+	s.end()
+}
 
 // ended is why the request is to end, or nil.
 func (s *session) ended() error {
