@@ -495,7 +495,7 @@ func uploadLooks(s *site) {
 		for _, width := range []int64{360, 1280} {
 			s.look(width, scheme)
 			s.startForm("plain", "noop")
-			s.network(4<<20, false)
+			s.network(512<<10, false) // so that it is still on its way when all was looked at
 			s.chooseFile(s.newArchive("a-long-name-without-any-place-to-break-it-"+strings.Repeat("x", 50)+".zip", 16<<20).path)
 			s.untilPart()
 			s.fits()
