@@ -43,15 +43,11 @@ func load(ctx context.Context, addr string, request []byte, status int, d time.D
 
 // repeat sends the request on one connection until the time is up.
 func repeat(ctx context.Context, addr string, request []byte, status int, until time.Time) ([]time.Duration, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	conn, answers, err := dialUntil(ctx, addr, until)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close() //nolint:errcheck // nothing is under way
-	if err := conn.SetDeadline(until.Add(time.Minute)); err != nil {
-		return nil, err
-	}
-	answers := bufio.NewReader(conn)
 	var took []time.Duration
 	for began := time.Now(); began.Before(until) && ctx.Err() == nil; {
 		if _, err := conn.Write(request); err != nil {
@@ -65,6 +61,18 @@ func repeat(ctx context.Context, addr string, request []byte, status int, until 
 		began = now
 	}
 	return took, ctx.Err()
+}
+
+// dialUntil connects for requests that are made until then, and for the last answer.
+func dialUntil(ctx context.Context, addr string, until time.Time) (net.Conn, *bufio.Reader, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := conn.SetDeadline(until.Add(time.Minute)); err != nil {
+		return nil, nil, errors.Join(err, conn.Close())
+	}
+	return conn, bufio.NewReader(conn), nil
 }
 
 // readAnswer reads an answer to its end and checks its status.

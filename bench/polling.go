@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -156,15 +154,11 @@ func pollAll(ctx context.Context, addr string, request []byte, d time.Duration) 
 // pollOne polls on one connection. A poll that could not begin when it was due, since the last answer
 // had not come, counts from when it was due.
 func pollOne(ctx context.Context, addr string, request []byte, due, until time.Time) ([]time.Duration, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	conn, answers, err := dialUntil(ctx, addr, until)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close() //nolint:errcheck // nothing is under way
-	if err := conn.SetDeadline(until.Add(time.Minute)); err != nil {
-		return nil, err
-	}
-	answers := bufio.NewReader(conn)
 	var took []time.Duration
 	for ; due.Before(until); due = due.Add(pollEvery) {
 		began := due
