@@ -196,9 +196,9 @@ func echoDetail(err *echo.HTTPError) string {
 	return http.StatusText(err.Code)
 }
 
-// report logs the cause of a problem that is ours, once.
+// report logs the cause of a problem that is ours, once. That a client has gone away is none.
 func (s *Server) report(ctx context.Context, p *Problem) {
-	if p.cause == nil || errors.Is(p.cause, context.Canceled) {
+	if p.cause == nil || errors.Is(p.cause, context.Canceled) && ctx.Err() != nil {
 		return
 	}
 	s.Logger.LogAttrs(ctx, slog.LevelError, "request failed",

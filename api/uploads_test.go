@@ -512,6 +512,29 @@ func TestBrokenUploads(t *testing.T) {
 	}
 }
 
+// A request that another took its upload from leaves its connection as good as it was, or closed.
+func TestTakeOverLeavesTheConnection(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	path := s.makeUpload(10)
+	ask := head("HEAD "+path, "Tus-Resumable: 1.0.0")
+	for range 10 {
+		conns := []*rawConn{s.talk(), s.talk()}
+		for _, conn := range conns {
+			conn.say(ask)
+		}
+		for _, conn := range conns {
+			resp, err := http.ReadResponse(conn.in, &http.Request{Method: http.MethodHead})
+			must(t, err)
+			must(t, resp.Body.Close())
+			conn.say(head("GET " + path))
+			if status, body := conn.answer(); status != http.StatusOK && !resp.Close {
+				t.Fatalf("after a HEAD that was answered %d a GET on the same connection is answered %d %s", resp.StatusCode, status, body)
+			}
+		}
+	}
+}
+
 // hang sends the beginning of a chunk, of some MiB, and then nothing more. Some of it is on disk when
 // it returns.
 func (s *server) hang(path string, size int, beginning string) *rawConn {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tus/tusd/v2/pkg/handler"
@@ -97,17 +98,19 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, call Call) error
 	defer s.end()
 	out := &answer{ResponseWriter: w, session: s}
 	r = r.WithContext(context.WithValue(r.Context(), sessionKey{}, s))
-	if r.Body != nil {
+	if r.Body != nil && r.Body != http.NoBody {
 		s.body = &body{ReadCloser: r.Body}
 		r.Body = s.body
 	}
 	withPlainPieces(r)
-	defer s.watch(http.NewResponseController(w))()
+	s.unwatch = s.watch(http.NewResponseController(w))
+	defer s.unwatch()
 	defer context.AfterFunc(call.Stopping, func() { s.stop(errStopping) })()
 	h.ways[r.Method].ServeHTTP(out, r)
 	if out.status == 0 {
 		return nil
 	}
+	s.letGo(out.Header())
 	err = s.problem(out)
 	if s.made && !usesDraft(r) { // the client does not know its address
 		gone := h.config.Engine.RemoveUpload(context.WithoutCancel(r.Context()), s.hold.Upload.ID, call.Caller)
@@ -116,13 +119,13 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, call Call) error
 	return err
 }
 
-// watch has a stopped request end, also while it waits for bytes. The function that it returns must
-// be called when the request has ended.
+// watch has a stopped request end while it waits for bytes. The function that it returns ends that; it
+// may be called more than once.
 func (s *session) watch(control *http.ResponseController) func() {
 	done, left := make(chan struct{}), make(chan struct{})
 	cancel := context.AfterFunc(s.ending, func() {
 		defer close(left)
-		for {
+		for s.waits() {
 			_ = control.SetReadDeadline(time.Now())
 			select {
 			case <-done:
@@ -131,13 +134,16 @@ func (s *session) watch(control *http.ResponseController) func() {
 			}
 		}
 	})
-	return func() {
+	return sync.OnceFunc(func() {
 		if !cancel() {
 			close(done)
 			<-left
 		}
-	}
+	})
 }
+
+// waits reports whether bytes of the request are yet to come.
+func (s *session) waits() bool { return s.body != nil && !s.body.whole.Load() }
 
 // deadlineEvery is how often a request that is to end is told so: a read that just begins sets a later
 // deadline.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"longhaul/jobs"
 )
@@ -25,7 +26,8 @@ type session struct {
 	stopped atomic.Pointer[Error] // why the request is to end: another wants the upload, or the server stops
 	ending  context.Context       // ends when it is stopped
 	end     context.CancelFunc
-	err     error // what went wrong behind tusd, which tells its words alone
+	unwatch func() // leaves the connection alone from here on
+	err     error  // what went wrong behind tusd, which tells its words alone
 }
 
 type sessionKey struct{}
@@ -49,6 +51,16 @@ func (s *session) ended() error {
 	return nil
 }
 
+// letGo leaves the connection alone, before an answer goes over it. It ends with that answer where the
+// request was stopped: a deadline may have come when the body had ended, and net/http then ends all
+// requests that are yet to come over it.
+func (s *session) letGo(answer http.Header) {
+	s.unwatch()
+	if s.ended() != nil {
+		answer.Set("Connection", "close")
+	}
+}
+
 // fail notes an error on its way through tusd.
 func (s *session) fail(err error) error {
 	if err != nil && s.err == nil {
@@ -60,15 +72,15 @@ func (s *session) fail(err error) error {
 // body is a request's body that remembers how it ended: tusd ends it silently.
 type body struct {
 	io.ReadCloser
-	whole bool  // it has come to its end
-	err   error // or broken off
+	whole atomic.Bool // it has come to its end
+	err   error       // or broken off
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	switch {
 	case errors.Is(err, io.EOF):
-		b.whole = true
+		b.whole.Store(true)
 	case err != nil:
 		if b.err == nil {
 			b.err = err
@@ -91,6 +103,13 @@ type answer struct {
 // Unwrap lets http.ResponseController find what the connection can do.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
+// SetReadDeadline does nothing: tusd would set one behind the end of the body, where net/http takes it
+// for the end of the client. How long bytes may take to come is for the body to see to.
+func (*answer) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline does nothing: the answer is given time when it is written.
+func (*answer) SetWriteDeadline(time.Time) error { return nil }
+
 // WriteHeader is called twice by the IETF's drafts, first with 104.
 func (a *answer) WriteHeader(status int) {
 	if status >= http.StatusBadRequest {
@@ -101,6 +120,9 @@ func (a *answer) WriteHeader(status int) {
 		return
 	}
 	a.complete()
+	if status >= http.StatusOK {
+		a.session.letGo(a.Header())
+	}
 	a.ResponseWriter.WriteHeader(status)
 }
 

@@ -181,7 +181,7 @@ func (u *upload) WriteChunk(ctx context.Context, _ int64, src io.Reader) (int64,
 		return n, s.fail(err)
 	}
 	n, err := s.hold.Append(ctx, io.TeeReader(r, s.check), func() error {
-		if !s.body.whole {
+		if s.waits() {
 			return cmp.Or(s.ended(), s.body.err, error(errTaken))
 		}
 		return s.check.agree()
