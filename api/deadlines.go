@@ -1,11 +1,9 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -46,9 +44,6 @@ var (
 func (s *Server) inTime(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		w := &timedWriter{ResponseWriter: c.Response().Writer, stall: s.deadlines.download}
-		if w.given, _ = c.Request().Context().Value(connKey{}).(*time.Time); w.given == nil {
-			w.given = new(time.Time)
-		}
 		c.Response().Writer = w
 		if r := c.Request(); r.Body != nil && r.Body != http.NoBody {
 			control := http.NewResponseController(w.ResponseWriter)
@@ -70,20 +65,12 @@ func (s *Server) inTime(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-type connKey struct{}
-
-// ConnContext remembers with a connection when it was given time last, so that most requests on a
-// connection that is kept need not ask for more. It is for [http.Server].ConnContext.
-func ConnContext(ctx context.Context, _ net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, new(time.Time))
-}
-
 // timedWriter gives the connection time again whenever something was written.
 type timedWriter struct {
 	http.ResponseWriter
 	stall time.Duration
-	given *time.Time // when the connection was given time last; one request uses it at a time
-	own   bool       // the handler sets deadlines itself
+	given time.Time // when the connection was given time last: net/http takes it away with each request
+	own   bool      // the handler sets deadlines itself
 }
 
 // Unwrap lets http.ResponseController find what the connection can do.
@@ -91,7 +78,7 @@ func (w *timedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // SetWriteDeadline leaves the time to the handler from here on.
 func (w *timedWriter) SetWriteDeadline(t time.Time) error {
-	w.own, *w.given = true, time.Time{}
+	w.own = true
 	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(t)
 }
 
@@ -108,10 +95,10 @@ func (w *timedWriter) Write(p []byte) (n int, err error) {
 // extend is not asked for each piece of a fast download.
 func (w *timedWriter) extend() {
 	now := time.Now()
-	if w.own || now.Sub(*w.given) < w.stall/16 {
+	if w.own || now.Sub(w.given) < w.stall/16 {
 		return
 	}
-	*w.given = now
+	w.given = now
 	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(now.Add(w.stall)) // only tests have writers without
 }
 

@@ -207,6 +207,10 @@ func TestSlowDownload(t *testing.T) {
 	s := impatient(t, patience, patience, 500*time.Millisecond, idle)
 	path := s.bigOutput(size)
 	dead := s.talk()
+	dead.say(head("GET /healthz")) // what an answer before it was given does not count
+	if status, body := dead.answer(); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
 	dead.say(head("GET " + path))
 	s.eventually("the download has begun", func() bool { return s.active.Load() == 1 })
 	s.eventually("a dead reader is given up", func() bool { return s.active.Load() == 0 })
