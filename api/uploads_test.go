@@ -253,6 +253,55 @@ func TestConcatenation(t *testing.T) {
 	s.eventually("all is gone", func() bool { return len(s.stored()) == 0 && s.count(`SELECT count(*) FROM uploads`) == 0 })
 }
 
+// What others have of the same bytes stays when an upload that was put together is deleted.
+func TestConcatenationSharesItsBytes(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	text := noise(t, 3<<20)
+	var pieces []string
+	for _, part := range []string{text[:1<<20], text[1<<20:]} {
+		piece := s.makeUpload(len(part), "Upload-Concat", "partial")
+		s.send(piece, 0, part).want(http.StatusNoContent)
+		pieces = append(pieces, piece)
+	}
+	path := s.located(s.tus(http.MethodPost, uploadsPath, nil, "Upload-Concat", "final;"+strings.Join(pieces, " ")).want(http.StatusCreated))
+	s.finished(path, "finished")
+	s.do(http.MethodPut, "/api/v1/apps/plain/files/same.bin", strings.NewReader(text)).want(http.StatusCreated)
+	s.tus(http.MethodDelete, path, nil).want(http.StatusNoContent)
+	if got := s.get("/api/v1/apps/plain/files/same.bin").want(http.StatusOK); string(got.body) != text {
+		t.Errorf("the file has %d bytes, and other ones", len(got.body))
+	}
+}
+
+// What keeps a worker from finishing an upload, and is not the upload's fault, costs time and no bytes.
+func TestFinishingIsNotGivenUp(t *testing.T) {
+	t.Parallel()
+	first := newServer(t, idle)
+	paths := make(map[string]string)
+	for _, name := range []string{"patient", "crashing", "late"} {
+		paths[name] = first.makeUpload(5)
+		first.send(paths[name], 0, "hello").want(http.StatusNoContent)
+	}
+	set := func(name, what string) {
+		first.exec(`UPDATE uploads SET `+what+` WHERE id = $1`, strings.TrimPrefix(paths[name], uploadsPath+"/"))
+	}
+	set("patient", "tries = 1000, crashes = 24")
+	set("crashing", "crashes = 25")
+	set("late", "expires_at = now() - interval '1 hour'")
+	contents := first.dir + "/" + storage.ContentFolder
+	must(t, os.WriteFile(contents, nil, 0o600)) // the folder cannot be made
+	second := startServer(t, first.pool, first.dir)
+	second.finished(paths["crashing"], "failed")
+	second.finished(paths["late"], "failed")
+	second.eventually("the patient one waits", func() bool {
+		return strings.Contains(second.upload(paths["patient"]).Message, "does not answer as it should; try 1002 in")
+	})
+	must(t, os.Remove(contents))
+	second.exec(`UPDATE uploads SET due_at = now() - interval '1 hour' WHERE state = 'finishing'`)
+	second.exec(`DELETE FROM river_job`)
+	second.finished(paths["patient"], "finished")
+}
+
 // checksum is the value of Upload-Checksum of an algorithm.
 func checksum(name, text string) string {
 	h := map[string]hash.Hash{"sha1": sha1.New(), "sha256": sha256.New(), "md5": md5.New(), "crc32": crc32.NewIEEE()}[name]

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +49,12 @@ type uploadFault struct{ message string }
 
 func (f *uploadFault) Error() string { return f.message }
 
+// These faults are not of the upload but of this server.
+var (
+	errGivenUp = &uploadFault{"The server could not finish it; its log says why. Send it again, and tell the operator of this server."}
+	errSpoiled = &uploadFault{"Bytes of it were changed or lost in the server's storage before it was finished. Send it again, and tell the operator of this server."}
+)
+
 // finishUpload puts an upload together, checks it and makes a content of it, if it is due and free.
 // All of that can be done again: a crash anywhere in it costs no more than time.
 func (e *Engine) finishUpload(ctx context.Context, id uuid.UUID) error {
@@ -62,6 +67,9 @@ func (e *Engine) finishUpload(ctx context.Context, id uuid.UUID) error {
 	}
 	e.uploadChanged(&u)
 	f := &finishing{engine: e, upload: u, message: "Checking it"}
+	if u.Crashes > maxCrashes {
+		return f.end(ctx, storage.Content{}, errGivenUp)
+	}
 	held, release := f.hold(ctx)
 	made, err := f.finish(held)
 	if cause := context.Cause(held); err != nil && cause != nil {
@@ -75,6 +83,7 @@ func (e *Engine) finishUpload(ctx context.Context, id uuid.UUID) error {
 type finishing struct {
 	engine  *Engine
 	upload  storage.Upload
+	growth  files.Growth
 	message string
 	checked atomic.Int64
 }
@@ -113,19 +122,19 @@ func (f *finishing) hold(ctx context.Context) (context.Context, func()) {
 func (f *finishing) finish(ctx context.Context) (made storage.Content, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+			err = panicked(cause)
 		}
 	}()
 	u := &f.upload
-	var g files.Growth
-	if err := json.Unmarshal(u.Growth, &g); err != nil {
+	if err := json.Unmarshal(u.Growth, &f.growth); err != nil {
 		return made, err
 	}
 	if len(u.Pieces) > 1 {
-		if g, err = f.join(ctx, g); err != nil {
+		if err := f.join(ctx); err != nil {
 			return made, err
 		}
 	}
+	g := f.growth
 	if g.Digest.Size() == g.Size { // else it is only known once the bytes are read again
 		if err := f.agrees(g.Digest.SHA256()); err != nil {
 			return made, err
@@ -155,43 +164,43 @@ func (f *finishing) agrees(got [32]byte) error {
 }
 
 // join adds to the first piece of an upload the others, as far as that was not done before.
-func (f *finishing) join(ctx context.Context, g files.Growth) (files.Growth, error) {
+func (f *finishing) join(ctx context.Context) error {
 	pieces, err := f.engine.pieces(ctx, &f.upload)
 	if err == nil && len(pieces) < len(f.upload.Pieces) {
 		err = &uploadFault{"One of the pieces that it is put together from was removed. Send it again."}
 	}
 	if err != nil {
-		return g, err
+		return err
 	}
 	begins := pieces[0].Size
 	for _, piece := range pieces[1:] {
-		if g.Size < begins+piece.Size {
-			if g, err = f.add(ctx, g, piece, g.Size-begins); err != nil {
-				return g, err
+		if f.growth.Size < begins+piece.Size {
+			if err := f.add(ctx, piece, f.growth.Size-begins); err != nil {
+				return err
 			}
 		}
 		if err := f.engine.files.Remove(ctx, piece.Key); err != nil {
-			return g, err
+			return err
 		}
 		begins += piece.Size
 	}
-	return g, nil
+	return nil
 }
 
 // add adds a piece, from an offset in it on.
-func (f *finishing) add(ctx context.Context, g, piece files.Growth, offset int64) (files.Growth, error) {
+func (f *finishing) add(ctx context.Context, piece files.Growth, offset int64) error {
 	store := f.engine.files
 	if err := store.Finish(ctx, piece); err != nil {
-		return g, err
+		return err
 	}
 	file, err := store.Open(ctx, piece.Key)
 	if err != nil {
-		return g, err
+		return err
 	}
 	defer file.Close() //nolint:errcheck // read only
 	checked := files.Verify(file, piece.Key, piece.Digest.Sums(), nil)
 	from := io.NewSectionReader(checked, offset, piece.Size-offset)
-	grown, err := store.Append(ctx, g, &stoppable{ctx, from}, func(ctx context.Context, g files.Growth) error {
+	f.growth, err = store.Append(ctx, f.growth, &stoppable{ctx, from}, func(ctx context.Context, g files.Growth) error {
 		f.checked.Store(g.Size)
 		growth, err := json.Marshal(g)
 		if err != nil {
@@ -199,10 +208,7 @@ func (f *finishing) add(ctx context.Context, g, piece files.Growth, offset int64
 		}
 		return f.engine.db.GrowUpload(ctx, &f.upload, growth)
 	})
-	if errors.Is(err, files.ErrDamaged) {
-		err = &uploadFault{"Bytes of it were changed in the server's storage before it was finished. Send it again, and tell the operator of this server."}
-	}
-	return grown, err
+	return err
 }
 
 // stoppable is a reader that ends with a context.
@@ -223,12 +229,17 @@ func (f *finishing) end(ctx context.Context, made storage.Content, err error) er
 	stopping := ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
+	if !errors.Is(err, errPanic) {
+		f.upload.Crashes = 0
+	}
 	var fault *uploadFault
 	switch {
 	case err == nil:
 		err = f.engine.db.FinishUpload(ctx, &f.upload, made.ID, made.SHA256[:], f.engine.KeepUploads)
 		if errors.Is(err, storage.ErrContentGone) {
 			err = f.again(ctx, 0, "Checking it")
+		} else if err == nil {
+			f.engine.contents.Discard(ctx, f.growth, made)
 		}
 	case errors.Is(err, errLost), errors.Is(err, storage.ErrStale):
 		err = storage.ErrStale
@@ -236,6 +247,9 @@ func (f *finishing) end(ctx context.Context, made storage.Content, err error) er
 		err = f.again(ctx, 0, "The server was stopped; this goes on when it runs again")
 	case errors.As(err, &fault):
 		err = f.fail(ctx, fault.message)
+	case errors.Is(err, files.ErrDamaged):
+		f.engine.logger.ErrorContext(ctx, "upload: its stored bytes are damaged", "upload", f.upload.ID, "error", err)
+		err = f.fail(ctx, errSpoiled.message)
 	default:
 		err = f.failed(ctx, err)
 	}
@@ -266,12 +280,13 @@ func (f *finishing) again(ctx context.Context, after time.Duration, message stri
 	return err
 }
 
-// failed tries again what failed for no reason that we know, or gives it up.
+// failed tries again what failed for no reason that is the upload's, for as long as the upload is kept.
+// Only what panics each time is given up before.
 func (f *finishing) failed(ctx context.Context, err error) error {
 	e, u := f.engine, &f.upload
 	e.logger.WarnContext(ctx, "upload: could not be finished", "upload", u.ID, "try", u.Tries, "error", err)
-	if u.Tries >= maxCrashes {
-		return f.fail(ctx, "The server could not finish it; its log says why. Send it again, and tell the operator of this server.")
+	if u.Crashes >= maxCrashes || e.now().After(u.ExpiresAt) {
+		return f.fail(ctx, errGivenUp.message)
 	}
 	pause := backoff(u.Tries)
 	why := "The server's storage does not answer as it should"

@@ -157,6 +157,7 @@ type UploadHold struct {
 // Append takes in what r has, and returns how many bytes of that are kept. With agree, all of it is
 // kept or nothing, as agree decides once r has ended. The error is one of r or agree as it is, one
 // of the storage, a *[storage.OverQuotaError] for an upload of unknown size, or [storage.ErrStale].
+// Where the storage has lost what had come, it wraps [files.ErrDamaged], and the upload has failed.
 func (h *UploadHold) Append(ctx context.Context, r io.Reader, agree func() error) (int64, error) {
 	before := h.Upload.Received
 	save := h.save
@@ -169,7 +170,20 @@ func (h *UploadHold) Append(ctx context.Context, r io.Reader, agree func() error
 			err = h.save(ctx, g)
 		}
 	}
+	if errors.Is(err, files.ErrDamaged) {
+		err = errors.Join(h.lost(ctx), err)
+	}
 	return h.Upload.Received - before, err
+}
+
+// lost ends an upload of which the storage has lost what had come: it cannot be gone on with, and must
+// be begun anew.
+func (h *UploadHold) lost(ctx context.Context) error {
+	err := h.engine.db.RefuseUpload(ctx, &h.Upload, "What had come of it is lost in the server's storage. Send it again.")
+	if err == nil {
+		h.engine.uploadChanged(&h.Upload)
+	}
+	return err
 }
 
 // Declare says how large the upload will be, where that was not known. The error is
@@ -321,13 +335,11 @@ func (e *Engine) dropGrowth(ctx context.Context, u *storage.Upload) error {
 	if err := json.Unmarshal(u.Growth, &g); err != nil {
 		return err
 	}
-	if g.Key != "" { // else it is a content now
-		if err := e.files.Drop(ctx, g); err != nil {
-			return err
-		}
-	}
-	if len(u.Pieces) < 2 {
+	if g.Key == "" { // it is a content now, which others may have too
 		return nil
+	}
+	if err := e.files.Drop(ctx, g); err != nil || len(u.Pieces) < 2 {
+		return err
 	}
 	pieces, err := e.pieces(ctx, u)
 	if err != nil {

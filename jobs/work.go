@@ -149,11 +149,17 @@ func (e *Engine) do(ctx context.Context, r *Run, step Step) (Next, error) {
 func (s *Step) run(ctx context.Context, r *Run) (next Next, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+			err = panicked(cause)
 		}
 	}()
 	return s.Do(ctx, r)
 }
+
+// errPanic is wrapped by the errors that panics become.
+var errPanic = errors.New("panic")
+
+// panicked is the error of what recover has returned.
+func panicked(cause any) error { return fmt.Errorf("%w: %v\n%s", errPanic, cause, debug.Stack()) }
 
 // hold keeps the claim alive while a step runs. The context it returns ends when the claim is
 // lost, and when the task is to be cancelled, unless the step starts a remote job or cleans up:

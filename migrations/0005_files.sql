@@ -81,9 +81,9 @@ CREATE TABLE uploads (
     lease_until   timestamptz,                      -- of a worker
     due_at        timestamptz,                      -- when a worker may take it up
     tries         int NOT NULL DEFAULT 0,
+    crashes       int NOT NULL DEFAULT 0,           -- tries in a row that did not end in order
 
     created_at    timestamptz NOT NULL DEFAULT now(),
-    touched_at    timestamptz NOT NULL DEFAULT now(),
     expires_at    timestamptz NOT NULL,
     finished_at   timestamptz,
 

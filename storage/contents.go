@@ -106,13 +106,18 @@ func (d *DB) DamagedContent(ctx context.Context, id uuid.UUID) (bool, error) {
 	return tag.RowsAffected() == 1, err
 }
 
+// beingMade is the condition that a content is made of an upload whose worker may have died after that:
+// its file is the upload's only one, however long it takes until another worker goes on.
+const beingMade = `EXISTS (
+	SELECT FROM uploads AS u WHERE u.due_at IS NOT NULL AND u.growth ->> 'key' = '` + ContentFolder + `/' || contents.id)`
+
 // DoomContents dooms, of up to limit contents that may have lost their last reference more than
 // grace ago, those that have: nothing can refer to them any more. It returns these, and how many it
 // looked at.
 func (d *DB) DoomContents(ctx context.Context, grace time.Duration, limit int) (doomed []uuid.UUID, looked int, err error) {
 	err = d.InTx(ctx, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
-			SELECT id FROM contents WHERE loose_since <= now() - $1::interval AND doomed_at IS NULL
+			SELECT id FROM contents WHERE loose_since <= now() - $1::interval AND doomed_at IS NULL AND NOT `+beingMade+`
 			ORDER BY loose_since LIMIT $2 FOR UPDATE SKIP LOCKED`, grace, limit)
 		if err != nil {
 			return err
@@ -134,7 +139,8 @@ func (d *DB) DoomContent(ctx context.Context, id uuid.UUID) (bool, error) {
 	var doomed []uuid.UUID
 	err := d.InTx(ctx, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
-			SELECT id FROM contents WHERE id = $1 AND takers = 1 AND doomed_at IS NULL FOR UPDATE SKIP LOCKED`, id)
+			SELECT id FROM contents WHERE id = $1 AND takers = 1 AND doomed_at IS NULL AND NOT `+beingMade+`
+			FOR UPDATE SKIP LOCKED`, id)
 		if err != nil {
 			return err
 		}
@@ -194,12 +200,14 @@ func (d *DB) DeleteContent(ctx context.Context, id uuid.UUID) (storedSize int64,
 	return storedSize, err
 }
 
-// KnownContents returns those of ids that are contents, or that uploads on their way in will have.
+// KnownContents returns those of ids that are contents, that uploads on their way in will have, or
+// under which they come.
 // The sweep of left-over files asks it before it deletes one.
 func (d *DB) KnownContents(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]bool, error) {
 	return d.idSet(ctx, `
 		SELECT id FROM contents WHERE id = ANY($1)
 		UNION
-		SELECT c.id FROM uploads u JOIN unnest($1::uuid[]) AS c (id) ON u.growth ->> 'key' = '`+ContentFolder+`/' || c.id
+		SELECT c.id FROM uploads u
+		JOIN unnest($1::uuid[]) AS c (id) ON '`+ContentFolder+`/' || c.id IN (u.growth ->> 'key', u.growth -> 'direct' ->> 'from')
 		WHERE u.state IN ('receiving', 'finishing') OR u.partial`, ids)
 }

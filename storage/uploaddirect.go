@@ -43,7 +43,7 @@ func SeenUpload(ctx context.Context, tx pgx.Tx, u *Upload, seen int64, growth js
 		}
 	}
 	return tx.QueryRow(ctx, `
-		UPDATE uploads SET received = $2, growth = $3, version = version + 1, touched_at = now(), expires_at = now() + $4::interval
+		UPDATE uploads SET received = $2, growth = $3, version = version + 1, expires_at = now() + $4::interval
 		WHERE id = $1 RETURNING received, version, expires_at`, u.ID, seen, growth, keep,
 	).Scan(&u.Received, &u.Version, &u.ExpiresAt)
 }
@@ -63,7 +63,7 @@ func ArrivedUpload(ctx context.Context, tx pgx.Tx, u *Upload, size int64, growth
 	}
 	err = tx.QueryRow(ctx, `
 		UPDATE uploads SET state = 'finishing', size = $2, received = $2, growth = $3, version = version + 1,
-			due_at = now(), touched_at = now(), expires_at = now() + $4::interval
+			due_at = now(), expires_at = now() + $4::interval
 		WHERE id = $1 RETURNING state, received, version, expires_at`, u.ID, size, growth, keep,
 	).Scan(&u.State, &u.Received, &u.Version, &u.ExpiresAt)
 	if err == nil {
@@ -73,12 +73,13 @@ func ArrivedUpload(ctx context.Context, tx pgx.Tx, u *Upload, size int64, growth
 }
 
 // RefuseUpload ends an upload that is being received and cannot be taken, with words for its owner.
-// Its growth stays, for the sweep. ErrStale if it is not being received any more.
+// Its growth stays, for the sweep. ErrStale if it is not being received any more, or another has taken
+// it over.
 func (d *DB) RefuseUpload(ctx context.Context, u *Upload, message string) error {
 	return stale(d.Pool.QueryRow(ctx, `
 		UPDATE uploads SET state = 'failed', message = $2, fence = fence + 1, version = version + 1, finished_at = now()
-		WHERE id = $1 AND state = 'receiving'
-		RETURNING state, version, message, finished_at`, u.ID, message,
+		WHERE id = $1 AND fence = $3 AND state = 'receiving'
+		RETURNING state, version, message, finished_at`, u.ID, message, u.Fence,
 	).Scan(&u.State, &u.Version, &u.Message, &u.FinishedAt))
 }
 

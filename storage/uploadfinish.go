@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,10 +12,12 @@ import (
 // The queries here are of the workers that finish uploads, of those who use them, and of the sweeps.
 
 // ClaimUpload gives an upload that is finishing, and due, to one worker, and reads its growth: see
-// [DB.Claim]. Of a process that is no more it is taken at once. ErrStale if there is nothing to do.
+// [DB.Claim]. Of a process that is no more it is taken at once. Until RetryUpload says otherwise, the
+// try counts as one that crashed. ErrStale if there is nothing to do.
 func (d *DB) ClaimUpload(ctx context.Context, id uuid.UUID, process string, lease time.Duration) (Upload, error) {
 	u, err := oneUpload(ctx, d.Pool, `
-		UPDATE uploads SET fence = fence + 1, version = version + 1, tries = tries + 1, held_by = $2, lease_until = now() + $3::interval
+		UPDATE uploads SET fence = fence + 1, version = version + 1, tries = tries + 1, crashes = crashes + 1,
+			held_by = $2, lease_until = now() + $3::interval
 		WHERE id = $1 AND state = 'finishing' AND due_at <= now() + interval '2 seconds'
 			AND CASE WHEN held_by IS NULL OR lease_until IS NULL OR lease_until < now() THEN true ELSE `+dead+` END
 		RETURNING `+uploadColumns+`, growth`, id, process, lease)
@@ -49,12 +50,7 @@ func (d *DB) GrowUpload(ctx context.Context, u *Upload, growth json.RawMessage) 
 // removed, and must be taken in again.
 func (d *DB) FinishUpload(ctx context.Context, u *Upload, content uuid.UUID, digest []byte, keep time.Duration) error {
 	return d.InTx(ctx, func(tx pgx.Tx) error {
-		var there bool
-		err := tx.QueryRow(ctx, `SELECT true FROM contents WHERE id = $1 AND doomed_at IS NULL FOR KEY SHARE`, content).Scan(&there)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return ErrContentGone
-		}
-		if err != nil {
+		if err := HoldContent(ctx, tx, content); err != nil {
 			return err
 		}
 		return stale(tx.QueryRow(ctx, `
@@ -78,14 +74,14 @@ func (d *DB) FailUpload(ctx context.Context, u *Upload, message string) error {
 	).Scan(&u.State, &u.Version, &u.Message, &u.FinishedAt))
 }
 
-// RetryUpload lets go of a claimed upload until a worker is to try again, and says why. ErrStale if
-// the claim was lost.
+// RetryUpload lets go of a claimed upload until a worker is to try again, and says why; u.Crashes is
+// how many tries in a row crashed. ErrStale if the claim was lost.
 func RetryUpload(ctx context.Context, tx pgx.Tx, u *Upload, after time.Duration, message string) error {
 	return stale(tx.QueryRow(ctx, `
-		UPDATE uploads SET due_at = now() + $3::interval, message = $4,
+		UPDATE uploads SET due_at = now() + $3::interval, message = $4, crashes = $5,
 			fence = fence + 1, version = version + 1, held_by = NULL, lease_until = NULL
 		WHERE id = $1 AND fence = $2 AND state = 'finishing'
-		RETURNING version, message`, u.ID, u.Fence, after, message).Scan(&u.Version, &u.Message))
+		RETURNING version, message`, u.ID, u.Fence, after, message, u.Crashes).Scan(&u.Version, &u.Message))
 }
 
 // UnwokenUploads returns up to limit uploads that have been due for longer than grace, that no

@@ -47,6 +47,7 @@ type Upload struct {
 	Fence      int64
 	HeldBy     *string // the process
 	Tries      int
+	Crashes    int // tries in a row that did not come to an end in order, this one among them
 	CreatedAt  time.Time
 	ExpiresAt  time.Time
 	FinishedAt *time.Time
@@ -64,14 +65,14 @@ func (u *Upload) Final() bool { return u.State == UploadFinished || u.State == U
 
 const uploadColumns = `id, app, owner, created_by, protocol, filename, content_type, metadata, size, received, sha256,
 	partial, pieces, state, version, checked, message, content, used_at, used_by,
-	fence, held_by, tries, created_at, expires_at, finished_at`
+	fence, held_by, tries, crashes, created_at, expires_at, finished_at`
 
 // into lists where the columns of uploadColumns go, in their order.
 func (u *Upload) into() []any {
 	return []any{
 		&u.ID, &u.App, &u.Owner, &u.CreatedBy, &u.Protocol, &u.Filename, &u.ContentType, &u.Metadata, &u.Size, &u.Received, &u.SHA256,
 		&u.Partial, &u.Pieces, &u.State, &u.Version, &u.Checked, &u.Message, &u.Content, &u.UsedAt, &u.UsedBy,
-		&u.Fence, &u.HeldBy, &u.Tries, &u.CreatedAt, &u.ExpiresAt, &u.FinishedAt,
+		&u.Fence, &u.HeldBy, &u.Tries, &u.Crashes, &u.CreatedAt, &u.ExpiresAt, &u.FinishedAt,
 	}
 }
 
@@ -266,7 +267,7 @@ func SaveUpload(ctx context.Context, tx pgx.Tx, u *Upload, quota Quota, keep tim
 	}
 	return stale(tx.QueryRow(ctx, `
 		UPDATE uploads SET
-			received = $3, growth = $4, version = version + 1, touched_at = now(), expires_at = now() + $5::interval,
+			received = $3, growth = $4, version = version + 1, expires_at = now() + $5::interval,
 			state = CASE WHEN size IS DISTINCT FROM $3 THEN state WHEN partial THEN 'finished' ELSE 'finishing' END,
 			due_at = CASE WHEN size = $3 AND NOT partial THEN now() END,
 			finished_at = CASE WHEN size = $3 AND partial THEN now() END,

@@ -151,7 +151,7 @@ type upload struct {
 func (u *upload) GetInfo(context.Context) (handler.FileInfo, error) {
 	row := u.row
 	if row.State == storage.UploadFailed {
-		return handler.FileInfo{}, u.session.fail(&Error{Status: http.StatusGone, Detail: "This upload has failed: " + row.Message})
+		return handler.FileInfo{}, u.session.fail(hasFailed(row))
 	}
 	if row.Protocol == storage.ToBucket {
 		return handler.FileInfo{}, u.session.fail(&Error{Status: http.StatusConflict, Detail: "This upload goes straight to the bucket, and not by tus."})
@@ -169,24 +169,36 @@ func (u *upload) GetInfo(context.Context) (handler.FileInfo, error) {
 	return info, nil
 }
 
+// hasFailed says why nothing more can come of an upload.
+func hasFailed(row *storage.Upload) *Error {
+	return &Error{Status: http.StatusGone, Detail: "This upload has failed: " + row.Message}
+}
+
 // WriteChunk takes bytes in.
-func (u *upload) WriteChunk(ctx context.Context, _ int64, src io.Reader) (int64, error) {
+func (u *upload) WriteChunk(ctx context.Context, at int64, src io.Reader) (int64, error) {
+	n, err := u.write(ctx, src)
+	if err != nil && u.row.State == storage.UploadFailed {
+		u.session.config.Logger.ErrorContext(ctx, "upload: what had come of it is lost", "upload", u.row.ID, "offset", at, "error", err)
+		err = hasFailed(u.row)
+	}
+	return n, u.session.fail(err)
+}
+
+func (u *upload) write(ctx context.Context, src io.Reader) (int64, error) {
 	s := u.session
 	r := io.Reader(&chunk{Reader: src, session: s})
 	if most := s.config.MaxSize; most > 0 && u.row.Size == nil {
 		r = &limited{r, most - u.row.Received, most}
 	}
 	if s.check == nil {
-		n, err := s.hold.Append(ctx, r, nil)
-		return n, s.fail(err)
+		return s.hold.Append(ctx, r, nil)
 	}
-	n, err := s.hold.Append(ctx, io.TeeReader(r, s.check), func() error {
+	return s.hold.Append(ctx, io.TeeReader(r, s.check), func() error {
 		if s.waits() {
 			return cmp.Or(s.ended(), s.body.err, error(errTaken))
 		}
 		return s.check.agree()
 	})
-	return n, s.fail(err)
 }
 
 // chunk is what a request sends, until another takes its upload over.

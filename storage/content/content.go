@@ -1,11 +1,13 @@
 package content
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"path"
 	"time"
@@ -89,27 +91,58 @@ func (c *Contents) write(ctx context.Context, id uuid.UUID, r io.Reader, compres
 }
 
 // keep makes the row of bytes that are stored, or takes up another content that has the same bytes
-// and removes these.
+// and removes these. So it does where it is sure that there is no row: who sent the bytes has them.
 func (c *Contents) keep(ctx context.Context, taken *storage.Content) (storage.Content, error) {
 	kept, err := c.row(ctx, taken)
-	if err == nil && kept.ID != taken.ID {
+	if errors.Is(err, storage.ErrNotKept) || err == nil && kept.ID != taken.ID {
 		c.remove(ctx, taken.Key())
 	}
 	return kept, err
 }
 
 // row makes the row of bytes that are stored, or takes up another content that has the same bytes.
+// The bytes stay in any case.
 func (c *Contents) row(ctx context.Context, taken *storage.Content) (storage.Content, error) {
-	// The file is there: who asked for it may be gone, and it is worth a row all the same.
-	kept, err := c.db.KeepContent(context.WithoutCancel(ctx), taken)
-	if errors.Is(err, storage.ErrNotKept) {
-		c.remove(ctx, taken.Key())
+	ctx = context.WithoutCancel(ctx) // the file is there: who asked for it may be gone, and it is worth a row all the same
+	for {
+		kept, err := c.db.KeepContent(ctx, taken)
+		if err != nil {
+			// It may have been committed: where it is not known, the sweep decides.
+			return storage.Content{}, fmt.Errorf("keep content %s: %w", taken.ID, err)
+		}
+		if kept.ID == taken.ID {
+			return kept, nil
+		}
+		if lost, err := c.isLost(ctx, kept); err != nil || !lost {
+			return kept, err
+		}
 	}
-	if err != nil {
-		// It may have been committed, so that the file must stay: the sweep decides.
-		return storage.Content{}, fmt.Errorf("keep content %s: %w", taken.ID, err)
+}
+
+// takeUp returns the content that has these bytes, or [storage.ErrNotFound].
+func (c *Contents) takeUp(ctx context.Context, digest [sha256.Size]byte, size int64) (storage.Content, error) {
+	for {
+		found, err := c.db.TakeUpContent(ctx, digest, size)
+		if err != nil {
+			return found, err
+		}
+		if lost, err := c.isLost(ctx, found); err != nil || !lost {
+			return found, err
+		}
 	}
-	return kept, nil
+}
+
+// isLost reports whether the file of a content, for which the same bytes are about to be given up, is
+// not what it was: that is noted, so that it is taken up no more.
+func (c *Contents) isLost(ctx context.Context, kept storage.Content) (bool, error) {
+	info, err := c.store.Stat(ctx, kept.Key())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if err == nil && info.Size == kept.StoredSize {
+		return false, nil
+	}
+	return true, c.damaged(ctx, kept.ID, cmp.Or(err, files.ErrDamaged))
 }
 
 // remove removes a file that no row has. What cannot be removed now is swept.
@@ -123,7 +156,7 @@ func (c *Contents) remove(ctx context.Context, key string) {
 // bytes pass through this process where the file storage can copy by itself. It wraps
 // [io/fs.ErrNotExist] when the file is not there.
 func (c *Contents) Adopt(ctx context.Context, key string, size int64, digest [sha256.Size]byte, sums []byte) (storage.Content, error) {
-	found, err := c.db.TakeUpContent(ctx, digest, size)
+	found, err := c.takeUp(ctx, digest, size)
 	if !errors.Is(err, storage.ErrNotFound) {
 		return found, err
 	}
@@ -139,37 +172,24 @@ func (c *Contents) Adopt(ctx context.Context, key string, size int64, digest [sh
 
 // Finish makes a content of a file that has grown, whose key is that of a content. What of it g's
 // digest does not cover is read, and progress is told, now and then, how many bytes that are so
-// far; an error of progress ends it. It can be repeated until what it returned is referred to.
+// far; an error of progress ends it. It can be repeated: the file stays until Discard is called,
+// when what Finish returned is referred to.
 func (c *Contents) Finish(ctx context.Context, g files.Growth, hint Hint, progress func(ctx context.Context, done int64) error) (storage.Content, error) {
 	id, err := uuid.Parse(path.Base(g.Key))
 	if err != nil || g.Key != storage.ContentKey(id) {
 		return storage.Content{}, fmt.Errorf("finish content: %q is not the key of one", g.Key)
 	}
-	known := g.Digest.Size() == g.Size
-	if known {
-		found, err := c.db.TakeUpContent(ctx, g.Digest.SHA256(), g.Size)
-		if err == nil {
-			return found, c.dropTwin(ctx, g, found.ID == id)
-		}
+	if g.Digest.Size() == g.Size {
+		found, err := c.takeUp(ctx, g.Digest.SHA256(), g.Size)
 		if !errors.Is(err, storage.ErrNotFound) {
-			return storage.Content{}, err
+			return found, err
 		}
 	}
 	if err := c.store.Finish(ctx, g); err != nil {
 		return storage.Content{}, err
 	}
 	hint.Size = g.Size
-	kept, err := c.finished(ctx, id, g, compressible(hint), progress)
-	// Where the digest was not known a repetition reads the file again: the sweep removes it.
-	if err == nil && kept.ID != id && known {
-		c.remove(ctx, g.Key)
-	}
-	return kept, err
-}
-
-// finished makes a content of a plain file that has its key. The file stays.
-func (c *Contents) finished(ctx context.Context, id uuid.UUID, g files.Growth, compress bool, progress func(context.Context, int64) error) (storage.Content, error) {
-	if compress {
+	if compressible(hint) {
 		kept, err := c.compress(ctx, g, progress)
 		if !errors.Is(err, files.ErrFull) { // there is no room for both: it stays as it is
 			return kept, err
@@ -183,12 +203,16 @@ func (c *Contents) finished(ctx context.Context, id uuid.UUID, g files.Growth, c
 	})
 }
 
-// dropTwin removes a file whose bytes are kept already, unless it is the one that keeps them.
-func (c *Contents) dropTwin(ctx context.Context, g files.Growth, same bool) error {
-	if same {
-		return nil
+// Discard removes a file that has grown, whose bytes are kept in another content, to which something
+// refers now. Where it is that content's own it stays. What cannot be removed now is swept.
+func (c *Contents) Discard(ctx context.Context, g files.Growth, kept storage.Content) {
+	if g.Key == kept.Key() {
+		return
 	}
-	return errors.Join(c.store.Drop(ctx, g), c.store.Remove(ctx, g.Key))
+	if err := c.store.Drop(context.WithoutCancel(ctx), g); err != nil {
+		c.logger.WarnContext(ctx, "a file that has grown could not be removed and is left to the sweep", "key", g.Key, "error", err)
+	}
+	c.remove(ctx, g.Key)
 }
 
 // digest reads what the digest of a stored file does not cover yet.

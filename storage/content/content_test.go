@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"longhaul/storage"
 	"longhaul/storage/files"
@@ -363,20 +364,22 @@ func TestSweepOrphans(t *testing.T) {
 	}
 	past := time.Now().Add(-2 * orphanAge)
 	gone := orphan(past)
-	young, adopted, growing := orphan(past), orphan(time.Now()), orphan(past)
-	for _, key := range []string{kept.Key(), gone, adopted, growing} {
+	young, adopted, growing, whole := orphan(past), orphan(time.Now()), orphan(past), orphan(past)
+	for _, key := range []string{kept.Key(), gone, adopted, growing, whole} {
 		old(key)
 	}
-	if _, err := s.db.Pool.Exec(t.Context(), `
-		INSERT INTO uploads (id, owner, created_by, protocol, growth, expires_at)
-		VALUES (gen_random_uuid(), gen_random_uuid(), 'anna', 'tus', jsonb_build_object('key', $1::text), now())`, growing); err != nil {
-		t.Fatal(err)
+	for _, growth := range []string{`{"key": "` + growing + `"}`, `{"key": "another", "direct": {"from": "` + whole + `"}}`} {
+		if _, err := s.db.Pool.Exec(t.Context(), `
+			INSERT INTO uploads (id, owner, created_by, protocol, growth, expires_at)
+			VALUES (gen_random_uuid(), gen_random_uuid(), 'anna', 'tus', $1::text::json, now())`, growth); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if count, size, err := s.SweepOrphans(t.Context()); count != 1 || size != 6 || err != nil {
 		t.Errorf("%d files of %d bytes, %v", count, size, err)
 	}
 	keys, _ := s.there()
-	for key, there := range map[string]bool{kept.Key(): true, gone: false, young: true, adopted: true, growing: true} {
+	for key, there := range map[string]bool{kept.Key(): true, gone: false, young: true, adopted: true, growing: true, whole: true} {
 		if strings.Contains(strings.Join(keys, " "), key) != there {
 			t.Errorf("%s: %v", key, !there)
 		}
@@ -557,16 +560,15 @@ func TestFinish(t *testing.T) {
 		hint    Hint
 		unknown bool // the bytes did not pass through us
 		twin    bool // there are such bytes already
-		files   int
 	}{
-		"plain":                  {hint: Hint{Name: "a.zip"}, files: 1},
-		"plain, unread":          {hint: Hint{Name: "a.zip"}, unknown: true, files: 1},
-		"plain twin":             {hint: Hint{Name: "a.zip"}, twin: true, files: 1},
-		"plain twin, unread":     {hint: Hint{Name: "a.zip"}, unknown: true, twin: true, files: 2},
-		"compressed":             {hint: Hint{Name: "a.csv"}, files: 1},
-		"compressed, unread":     {hint: Hint{Name: "a.csv"}, unknown: true, files: 2},
-		"compressed twin":        {hint: Hint{Name: "a.csv"}, twin: true, files: 1},
-		"compressed unread twin": {hint: Hint{Name: "a.csv"}, unknown: true, twin: true, files: 2},
+		"plain":                  {hint: Hint{Name: "a.zip"}},
+		"plain, unread":          {hint: Hint{Name: "a.zip"}, unknown: true},
+		"plain twin":             {hint: Hint{Name: "a.zip"}, twin: true},
+		"plain twin, unread":     {hint: Hint{Name: "a.zip"}, unknown: true, twin: true},
+		"compressed":             {hint: Hint{Name: "a.csv"}},
+		"compressed, unread":     {hint: Hint{Name: "a.csv"}, unknown: true},
+		"compressed twin":        {hint: Hint{Name: "a.csv"}, twin: true},
+		"compressed unread twin": {hint: Hint{Name: "a.csv"}, unknown: true, twin: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -599,11 +601,114 @@ func TestFinish(t *testing.T) {
 			if err != nil || !cmp.Equal(made, again) {
 				t.Errorf("finished again: %v\n%s", err, cmp.Diff(made, again))
 			}
-			if keys, rows := s.there(); len(keys) != test.files || rows != 1 {
-				t.Errorf("%d rows, files %v", rows, keys)
+			s.Discard(t.Context(), g, made)
+			s.expect("what had grown is discarded", made)
+			if grown, err := os.ReadDir(filepath.Join(s.dir, files.Growing)); len(grown) != 0 || err != nil {
+				t.Errorf("still growing: %v, %v", grown, err)
 			}
 		})
 	}
+}
+
+// Bytes that came stay while the database does not take their row: nobody else has them.
+func TestFinishOutlivesTheDatabase(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	told := func(context.Context, int64) error { return nil }
+	pool, err := pgxpool.NewWithConfig(t.Context(), s.db.Pool.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.Close()
+	away := New(&storage.DB{Pool: pool}, s.store, s.logger)
+	for _, name := range []string{"a.zip", "a.csv"} {
+		data := table(1 << 20)
+		g := s.grow(data)
+		g.Digest = files.Digest{}
+		if _, err := away.Finish(t.Context(), g, Hint{Name: name}, told); err == nil {
+			t.Error("a row was made in a database that is closed")
+		}
+		made, err := s.Finish(t.Context(), g, Hint{Name: name}, told)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.read(made); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+}
+
+// Bytes are not given up for a content whose file is gone, or is not what it was.
+func TestLostTwin(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(file string) error{
+		"gone":  os.Remove,
+		"short": func(file string) error { return os.Truncate(file, 5) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShelf(t)
+			told := func(context.Context, int64) error { return nil }
+			for what, again := range map[string]func(data []byte) (storage.Content, error){
+				"taken": func(data []byte) (storage.Content, error) {
+					return s.Take(t.Context(), bytes.NewReader(data), Hint{Size: -1})
+				},
+				"finished": func(data []byte) (storage.Content, error) {
+					return s.Finish(t.Context(), s.grow(data), Hint{Name: "a.zip"}, told)
+				},
+				"finished unread": func(data []byte) (storage.Content, error) {
+					g := s.grow(data)
+					g.Digest = files.Digest{}
+					return s.Finish(t.Context(), g, Hint{Name: "a.csv"}, told)
+				},
+			} {
+				data := table(100_000 + len(what))
+				twin := s.take(data, Hint{Size: -1})
+				if err := lose(filepath.Join(s.dir, twin.Key())); err != nil {
+					t.Fatal(err)
+				}
+				made, err := again(data)
+				if err != nil || made.ID == twin.ID {
+					t.Errorf("%s: %+v, %v", what, made, err)
+				}
+				if got, err := s.read(made); err != nil || !bytes.Equal(got, data) {
+					t.Errorf("%s: %d bytes, %v", what, len(got), err)
+				}
+			}
+		})
+	}
+}
+
+// A content that was made of an upload stays, however late another worker comes to say so.
+func TestSweepWhileFinishing(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	g := s.grow(noise(1000))
+	made, err := s.Finish(t.Context(), g, Hint{Name: "a.zip"}, func(context.Context, int64) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.db.Pool.Exec(t.Context(), `
+		INSERT INTO uploads (id, owner, created_by, protocol, growth, state, due_at, size, received, expires_at)
+		VALUES (gen_random_uuid(), gen_random_uuid(), 'anna', 'tus', jsonb_build_object('key', $1::text), 'finishing', now(), 1000, 1000, now())`, g.Key); err != nil {
+		t.Fatal(err)
+	}
+	sweep := func() {
+		t.Helper()
+		if _, _, err := s.sweep(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Release(t.Context(), made.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep()
+	s.expect("while it is finishing", made)
+	if _, err := s.db.Pool.Exec(t.Context(), `DELETE FROM uploads`); err != nil {
+		t.Fatal(err)
+	}
+	sweep()
+	s.expect("when the upload is gone")
 }
 
 // grow makes a file that has grown.

@@ -19,14 +19,14 @@ import (
 func (c *Contents) Open(ctx context.Context, content storage.Content) (files.File, error) {
 	file, err := c.open(ctx, content)
 	if errors.Is(err, files.ErrDamaged) || errors.Is(err, fs.ErrNotExist) {
-		c.damaged(ctx, content.ID, err)
+		c.readDamaged(ctx, content.ID, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open content %s: %w", content.ID, err)
 	}
 	var once sync.Once
 	return files.Verify(file, content.Key(), content.Sums, func(err error) {
-		once.Do(func() { c.damaged(ctx, content.ID, err) })
+		once.Do(func() { c.readDamaged(ctx, content.ID, err) })
 	}), nil
 }
 
@@ -52,13 +52,17 @@ func (c *Contents) open(ctx context.Context, content storage.Content) (files.Fil
 }
 
 // damaged notes damage, unless the content was removed meanwhile.
-func (c *Contents) damaged(ctx context.Context, id uuid.UUID, cause error) {
-	ctx = context.WithoutCancel(ctx)
-	noted, err := c.db.DamagedContent(ctx, id)
-	if err != nil {
-		c.logger.ErrorContext(ctx, "the damage of a stored file could not be noted", "content", id, "error", err)
-	}
+func (c *Contents) damaged(ctx context.Context, id uuid.UUID, cause error) error {
+	noted, err := c.db.DamagedContent(context.WithoutCancel(ctx), id)
 	if noted {
 		c.logger.ErrorContext(ctx, "a stored file is damaged; the same bytes, when they come in anew, are stored anew", "content", id, "error", cause)
+	}
+	return err
+}
+
+// readDamaged notes damage that was met while reading.
+func (c *Contents) readDamaged(ctx context.Context, id uuid.UUID, cause error) {
+	if err := c.damaged(ctx, id, cause); err != nil {
+		c.logger.ErrorContext(ctx, "the damage of a stored file could not be noted", "content", id, "error", err)
 	}
 }
