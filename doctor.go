@@ -259,7 +259,7 @@ func (d *doctor) leftovers(days int, known bool, err error) {
 	case days == 0:
 		d.warn("bucket: %s", leftoverWarning(days, known, err))
 	case time.Duration(days)*24*time.Hour <= keep:
-		d.problem("bucket: its life-cycle rule removes parts after %d days, and LONGHAUL_KEEP_UPLOADS keeps unfinished uploads for %s: give the rule a day more than that", days, keep)
+		d.problem("bucket: its life-cycle rule removes parts %d days after an upload began, and LONGHAUL_KEEP_UPLOADS keeps unfinished uploads for %s after their last byte: give the rule some weeks more than that", days, keep)
 	default:
 		d.ok("bucket: a life-cycle rule removes left-over parts after %d days", days)
 	}

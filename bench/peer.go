@@ -167,7 +167,18 @@ type peer struct {
 
 // peer starts a peer and waits until it is ready. The caller stops it.
 func (b *bench) peer(ctx context.Context, env []string, args ...string) (*peer, error) {
-	p := &peer{cmd: command(ctx, b.self, append([]string{peerCommand}, args...)...)}
+	return b.startPeer(command(ctx, b.self, append([]string{peerCommand}, args...)...), env, args[0])
+}
+
+// meekPeer starts a peer that takes only the time that others leave: one whose work is to be done on
+// another machine, in earnest.
+func (b *bench) meekPeer(ctx context.Context, env []string, args ...string) (*peer, error) {
+	meek := append([]string{"-n", "19", b.self, peerCommand}, args...)
+	return b.startPeer(command(ctx, "nice", meek...), env, args[0])
+}
+
+func (b *bench) startPeer(cmd *exec.Cmd, env []string, name string) (*peer, error) {
+	p := &peer{cmd: cmd}
 	p.cmd.Env, p.cmd.Stderr = env, b.log
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
@@ -182,7 +193,7 @@ func (b *bench) peer(ctx context.Context, env []string, args ...string) (*peer, 
 	}
 	p.stdin, p.out = stdin, bufio.NewReader(stdout)
 	if p.said, err = p.out.ReadString('\n'); err != nil {
-		return nil, errors.Join(fmt.Errorf("the peer %s ended: %w", args[0], err), p.stop())
+		return nil, errors.Join(fmt.Errorf("the peer %s ended: %w", name, err), p.stop())
 	}
 	p.said = strings.TrimSpace(p.said)
 	return p, nil
