@@ -146,11 +146,19 @@ func (b *Bucket) Remove(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.bucket, Key: &name})
-	if err = b.explain(err); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := b.removeObject(ctx, name); err != nil {
 		return fmt.Errorf("remove file %s: %w", key, err)
 	}
 	return nil
+}
+
+// removeObject removes the object of that name. Nothing there is no error.
+func (b *Bucket) removeObject(ctx context.Context, name string) error {
+	_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.bucket, Key: &name})
+	if err = b.explain(err); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // Available implements [Store]. A bucket has no end that it tells.

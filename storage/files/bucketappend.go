@@ -291,13 +291,10 @@ func (a *appender) end(readErr, failed error) (err error) {
 	if id := a.now.UploadID; id != a.start.UploadID && id != a.saved.UploadID {
 		_ = a.now.upload().abort(ctx) // nobody will know of it; the bucket's rule removes what stays
 	}
-	// The tail with which it began is not needed any more, but by those who may go on from there.
-	if a.start.Size > a.start.boundary() && a.saved.Size > a.start.Size {
-		keep := []int64{a.saved.Size}
-		if a.save == nil {
-			keep = append(keep, a.start.Size)
-		}
-		_ = a.now.removeTails(ctx, keep...) // Finish and Drop remove what stays
+	// Nobody goes on any more from where it began. From what was saved another may have gone on
+	// already, whose tails are not known here.
+	if a.save != nil && a.start.Size > a.start.boundary() && a.saved.Size > a.start.Size {
+		_ = a.now.b.removeObject(ctx, a.start.tail()) // Finish and Drop remove what stays
 	}
 	return err
 }

@@ -99,17 +99,8 @@ func (g *growth) loadTail(ctx context.Context, p *part) error {
 	return nil
 }
 
-// removeTails removes all tails but those of the given sizes.
-func (g *growth) removeTails(ctx context.Context, keep ...int64) error {
-	return g.b.removeObjects(ctx, g.tails(), func(rest string) bool {
-		for _, size := range keep {
-			if rest == fmt.Sprint(size) {
-				return false
-			}
-		}
-		return true
-	})
-}
+// removeTails removes all tails.
+func (g *growth) removeTails(ctx context.Context) error { return g.b.removeObjects(ctx, g.tails()) }
 
 // parts asks the bucket for the whole parts, from the given one on, and sees to it that all are
 // there and are what was stored. last is the one behind them, where there is one of the right length.

@@ -76,7 +76,7 @@ const removeAtOnce = 1000
 func (b *Bucket) RemoveAll(ctx context.Context, prefix string) error {
 	err := b.Remove(ctx, prefix)
 	if err == nil {
-		err = b.removeObjects(ctx, folderName(path.Join(b.prefix, prefix)), func(string) bool { return true })
+		err = b.removeObjects(ctx, folderName(path.Join(b.prefix, prefix)))
 	}
 	if err != nil {
 		return fmt.Errorf("remove files in %s: %w", prefix, err)
@@ -84,17 +84,14 @@ func (b *Bucket) RemoveAll(ctx context.Context, prefix string) error {
 	return nil
 }
 
-// removeObjects removes, of the objects whose names begin with prefix, those that are chosen by what
-// comes after it.
-func (b *Bucket) removeObjects(ctx context.Context, prefix string, chosen func(rest string) bool) error {
+// removeObjects removes the objects whose names begin with prefix.
+func (b *Bucket) removeObjects(ctx context.Context, prefix string) error {
 	var batch []types.ObjectIdentifier
 	for object, err := range b.objects(ctx, prefix) {
 		if err != nil {
 			return err
 		}
-		if chosen(strings.TrimPrefix(aws.ToString(object.Key), prefix)) {
-			batch = append(batch, types.ObjectIdentifier{Key: object.Key})
-		}
+		batch = append(batch, types.ObjectIdentifier{Key: object.Key})
 		if len(batch) == removeAtOnce {
 			if err := b.removeBatch(ctx, batch); err != nil {
 				return err
