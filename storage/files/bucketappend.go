@@ -76,7 +76,7 @@ type appender struct {
 	failed  error // the first of a part or of saving; to be read when both have ended
 
 	saver   chan struct{} // closed when the goroutine that saves has ended
-	durable Growth        // that goroutine's, until then
+	durable Growth        // that goroutine's, from the first part on until then
 	saved   Growth        // likewise: what the caller knows of it
 	unsaved bool          // likewise: durable is further
 }
@@ -210,18 +210,19 @@ func (a *appender) send() error {
 }
 
 // startUpload starts the multipart upload, which is saved before there is a part in it: so that it
-// can be found again, and dropped.
+// can be found again, and dropped. As no part was sent before, nothing else is being saved.
 func (a *appender) startUpload() error {
 	u, err := a.now.b.newUpload(a.ctx, a.now.name, types.ChecksumAlgorithmCrc32c)
 	if err != nil {
 		return err
 	}
 	a.now.UploadID = u.id
-	state, done := a.start.Growth, make(chan bool, 1)
-	state.UploadID = u.id
-	done <- true
-	a.order <- sentPart{state, done}
-	return nil
+	if a.save == nil {
+		return nil
+	}
+	a.durable, a.unsaved = a.start.Growth, true
+	a.durable.UploadID = u.id
+	return a.saveNow(a.ctx)
 }
 
 // saveInOrder saves how far the file has come, about once in saveEvery.
@@ -288,8 +289,10 @@ func (a *appender) end(readErr, failed error) (err error) {
 	if !undo && !errors.As(failed, &saving) {
 		err = a.saveNow(ctx)
 	}
-	if id := a.now.UploadID; id != a.start.UploadID && id != a.saved.UploadID {
-		_ = a.now.upload().abort(ctx) // nobody will know of it; the bucket's rule removes what stays
+	// An upload that was to be saved may be known to others even if saving failed: the answer may have
+	// been lost.
+	if undo && a.now.UploadID != a.start.UploadID {
+		_ = a.now.upload().abort(ctx) // nobody knows of it; the bucket's rule removes what stays
 	}
 	// Nobody goes on any more from where it began. From what was saved another may have gone on
 	// already, whose tails are not known here.

@@ -3,8 +3,11 @@ package files
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -49,4 +52,45 @@ func TestSlowHolder(t *testing.T) {
 		t.Errorf("tails (-want +got):\n%s", diff)
 	}
 	wantFinished(t, p, again(t, last), data)
+}
+
+// TestUploadIsSavedFirst has the answer of the save lost that names the upload: there is no part in
+// it yet, and it is not aborted, for the row may name it.
+func TestUploadIsSavedFirst(t *testing.T) {
+	t.Parallel()
+	p := newBucketPlace(t)
+	b, lost := p.bucket(t), errors.New("the answer was lost")
+	var saved Growth
+	data := random(testPart + 100)
+	_, err := b.Append(t.Context(), Growth{Key: "a", SizeHint: int64(len(data))}, bytes.NewReader(data), func(_ context.Context, g Growth) error {
+		saved = again(t, g)
+		return lost
+	})
+	if !errors.Is(err, lost) || saved.UploadID == "" || saved.Size != 0 {
+		t.Fatalf("saved %+v, got %v, want %v", saved, err, lost)
+	}
+	g, err := b.growth(saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if parts, err := g.upload().list(t.Context(), 1); err != nil || len(parts) > 0 {
+		t.Errorf("%d parts, %v", len(parts), err)
+	}
+	now, err := b.Append(t.Context(), saved, bytes.NewReader(data), nil)
+	if err != nil || now.UploadID != saved.UploadID {
+		t.Fatalf("went on with another upload, %v", err)
+	}
+	wantFinished(t, p, now, data)
+}
+
+// TestUndoneUpload aborts the upload that an Append has begun of which nothing is kept.
+func TestUndoneUpload(t *testing.T) {
+	t.Parallel()
+	p := newBucketPlace(t)
+	wrong := errors.New("the client's digest differs")
+	r := io.MultiReader(bytes.NewReader(random(testPart+100)), iotest.ErrReader(wrong))
+	if _, err := p.open(t).Append(t.Context(), Growth{Key: "a", SizeHint: 2 * testPart}, r, nil); !errors.Is(err, wrong) {
+		t.Errorf("got %v, want %v", err, wrong)
+	}
+	wantNothingLeft(t, p)
 }
