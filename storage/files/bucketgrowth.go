@@ -91,7 +91,7 @@ func (g *growth) loadTail(ctx context.Context, p *part) error {
 	s := stream{object: object{b: g.b, ctx: ctx, key: g.Key, name: g.tail()}, end: length}
 	_, err := io.Copy(p, &s)
 	if err = errors.Join(err, s.close()); err != nil {
-		return fmt.Errorf("its last bytes: %w", err)
+		return fmt.Errorf("its last bytes: %w", asGone(err))
 	}
 	if sum, known := newSumsOf(&g.Digest).part(g.boundary(), g.Size); known && sum != p.crc() {
 		return fmt.Errorf("%w: its last %d bytes are not those which were stored", ErrDamaged, length)
@@ -107,7 +107,7 @@ func (g *growth) removeTails(ctx context.Context) error { return g.b.removeObjec
 func (g *growth) parts(ctx context.Context, from int32) (found []types.CompletedPart, last *types.CompletedPart, err error) {
 	listed, err := g.upload().list(ctx, from)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, asGone(err)
 	}
 	sums := newSumsOf(&g.Digest)
 	for number := from; number <= g.whole(); number++ {
@@ -142,7 +142,7 @@ func (b *Bucket) Finish(ctx context.Context, grown Growth) error {
 		}
 	}
 	if err != nil {
-		return doing(err, "finish", grown.Key)
+		return doing(asGone(err), "finish", grown.Key)
 	}
 	_ = g.removeTails(ctx) // Drop, or nobody, removes what stays
 	return nil

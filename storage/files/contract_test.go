@@ -145,6 +145,8 @@ func TestStores(t *testing.T) {
 			"stop growing":    testStopGrowing,
 			"late writer":     testLateWriter,
 			"drop":            testDrop,
+			"lost":            testLost,
+			"finish at once":  testFinishAtOnce,
 		} {
 			t.Run(kind+"/"+name, func(t *testing.T) {
 				t.Parallel()
@@ -773,5 +775,48 @@ func testDrop(t *testing.T, p place) {
 			t.Error("finished what was dropped")
 		}
 		wantNothingLeft(t, p)
+	}
+}
+
+// testLost has what had come of a file gone: who goes on with it is told, and who finishes it.
+func testLost(t *testing.T, p place) {
+	s := p.open(t)
+	for _, size := range []int{100, 2 * testPart, 2*testPart + 100} {
+		g, err := s.Append(t.Context(), Growth{Key: "a", SizeHint: 3 * testPart}, bytes.NewReader(random(size)), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.open(t).Drop(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Append(t.Context(), again(t, g), strings.NewReader("x"), nil); !errors.Is(err, ErrDamaged) {
+			t.Errorf("append to %d bytes: got %v, want %v", size, err, ErrDamaged)
+		}
+		if err := s.Finish(t.Context(), again(t, g)); !errors.Is(err, ErrDamaged) {
+			t.Errorf("finish %d bytes: got %v, want %v", size, err, ErrDamaged)
+		}
+	}
+	wantNothingLeft(t, p)
+}
+
+// testFinishAtOnce has several finish one file.
+func testFinishAtOnce(t *testing.T, p place) {
+	for _, size := range []int{0, 100, testPart + 100} {
+		data := random(size)
+		g, err := p.open(t).Append(t.Context(), Growth{Key: fmt.Sprint("a/", size), SizeHint: 2 * testPart}, bytes.NewReader(data), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 4 {
+			own, g := p.open(t), again(t, g)
+			wg.Go(func() {
+				if err := own.Finish(t.Context(), g); err != nil {
+					t.Errorf("%d bytes: %v", size, err)
+				}
+			})
+		}
+		wg.Wait()
+		wantFinished(t, p, g, data)
 	}
 }

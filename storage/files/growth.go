@@ -20,6 +20,14 @@ const Growing = ".growing"
 // saveEvery is how often an Append makes durable, and saves, how far it has come.
 const saveEvery = time.Second
 
+// asGone adds ErrDamaged to an error that says that something is not there: that of what had come.
+func asGone(err error) error {
+	if (errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoUpload)) && !errors.Is(err, ErrDamaged) {
+		return fmt.Errorf("%w: what had come is gone: %w", ErrDamaged, err)
+	}
+	return err
+}
+
 // growing is the name that a file has in Growing before it has its key: one of a fixed length, for
 // keys of any.
 func growing(key string) string {
@@ -54,7 +62,7 @@ func (f *Folder) openGrowing(g Growth) (*os.File, error) {
 	}
 	file, err := f.openIn(Growing, growing(g.Key), flags)
 	if err != nil {
-		return nil, err
+		return nil, asGone(err)
 	}
 	st, err := file.Stat()
 	if err == nil && st.Size() < g.Size {
@@ -169,7 +177,7 @@ func (f *Folder) Finish(ctx context.Context, g Growth) error {
 	if err := CheckKey(g.Key); err != nil {
 		return err
 	}
-	if st, err := f.Stat(ctx, g.Key); err == nil && st.Size == g.Size {
+	if f.isThere(ctx, g) {
 		return nil
 	}
 	file, err := f.openGrowing(g)
@@ -179,10 +187,19 @@ func (f *Folder) Finish(ctx context.Context, g Growth) error {
 	if err == nil {
 		err = f.place(g.Key, func() error { return f.root.Rename(path.Join(Growing, growing(g.Key)), g.Key) })
 	}
+	if errors.Is(err, fs.ErrNotExist) && f.isThere(ctx, g) {
+		return nil // another was faster
+	}
 	if err != nil {
 		return fmt.Errorf("finish file %s: %w", g.Key, asFull(err))
 	}
 	return nil
+}
+
+// isThere reports whether the file has its key already.
+func (f *Folder) isThere(ctx context.Context, g Growth) bool {
+	st, err := f.Stat(ctx, g.Key)
+	return err == nil && st.Size == g.Size
 }
 
 // Drop implements [Store].

@@ -96,6 +96,25 @@ func TestSavingFails(t *testing.T) {
 	}
 }
 
+// TestTooShort has a file that grows with fewer bytes than had come.
+func TestTooShort(t *testing.T) {
+	t.Parallel()
+	f, dir := open(t)
+	g, err := f.Append(t.Context(), Growth{Key: "a"}, bytes.NewReader(random(100)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(dir, Growing, growing("a")), 99); err != nil {
+		t.Fatal(err)
+	}
+	_, appendErr := f.Append(t.Context(), g, bytes.NewReader(random(1)), nil)
+	for _, err := range []error{appendErr, f.Finish(t.Context(), g)} {
+		if !errors.Is(err, ErrDamaged) {
+			t.Errorf("got %v, want %v", err, ErrDamaged)
+		}
+	}
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {

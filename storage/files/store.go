@@ -43,10 +43,12 @@ type Store interface {
 	// a second, and at the end, it calls save with how far it has come then: from there the next
 	// Append goes on, in this process or another. A nil save is for who takes all or nothing. An
 	// error of save ends it and is returned. An error of r is returned as it is, when what came
-	// before it is durable and saved; so is the end of ctx, for which r must end too.
+	// before it is durable and saved; so is the end of ctx, for which r must end too. Where what had
+	// come before is not there any more, or is not what was stored, its error wraps [ErrDamaged].
 	Append(ctx context.Context, g Growth, r io.Reader, save func(context.Context, Growth) error) (Growth, error)
 	// Finish gives a file that has grown its key. It may take minutes in a bucket. It can be
-	// repeated: where the file has its key already, that is fine.
+	// repeated: where the file has its key already, that is fine. Where it has not, and what had come
+	// is not there any more, or is not what was stored, its error wraps [ErrDamaged].
 	Finish(ctx context.Context, g Growth) error
 	// Drop removes a file that has grown and is not to be finished. Nothing there is no error.
 	Drop(ctx context.Context, g Growth) error

@@ -11,7 +11,8 @@ import (
 	"sync"
 )
 
-// ErrDamaged is wrapped by the error of reading bytes that are not those which were stored.
+// ErrDamaged is wrapped by the error of reading bytes that are not those which were stored, and of
+// going on with a file that grows, or finishing it, of which bytes that had come are gone.
 var ErrDamaged = errors.New("the stored file is damaged")
 
 // Verify returns a file that holds what it reads of f against sums (see [Digest.Sums]) before it
