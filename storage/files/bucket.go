@@ -168,6 +168,32 @@ func (b *Bucket) Available(context.Context) (int64, error) { return math.MaxInt6
 // still needed; see [Bucket.LeftoverRule].
 func (b *Bucket) Sweep(context.Context, time.Duration) (Swept, error) { return Swept{}, nil }
 
+// SweepGrowing implements [Store]: it removes the last bytes of files, which are objects of their
+// own. Their parts are the bucket's to remove; see [Bucket.LeftoverRule].
+func (b *Bucket) SweepGrowing(ctx context.Context, idle time.Duration, known []string) (Swept, error) {
+	var swept Swept
+	var errs []error
+	before, keep := time.Now().Add(-idle), growingNames(known)
+	for object, err := range b.objects(ctx, folderName(path.Join(b.prefix, Growing))) {
+		if err == nil {
+			if keep[path.Base(path.Dir(*object.Key))] || object.LastModified.After(before) {
+				continue
+			}
+			err = b.removeObject(ctx, *object.Key)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		swept.Files++
+		swept.Bytes += aws.ToInt64(object.Size)
+	}
+	if len(errs) > 0 {
+		return swept, fmt.Errorf("sweep unfinished files: %w", errors.Join(errs...))
+	}
+	return swept, nil
+}
+
 // Close implements [Store].
 func (b *Bucket) Close() error {
 	b.closed.Store(true)

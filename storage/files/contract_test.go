@@ -147,6 +147,7 @@ func TestStores(t *testing.T) {
 			"drop":            testDrop,
 			"lost":            testLost,
 			"finish at once":  testFinishAtOnce,
+			"sweep growing":   testSweepGrowing,
 		} {
 			t.Run(kind+"/"+name, func(t *testing.T) {
 				t.Parallel()
@@ -819,4 +820,35 @@ func testFinishAtOnce(t *testing.T, p place) {
 		wg.Wait()
 		wantFinished(t, p, g, data)
 	}
+}
+
+// testSweepGrowing removes what nobody knows of and nobody writes to, and nothing else.
+func testSweepGrowing(t *testing.T, p place) {
+	s, data := p.open(t), random(1000)
+	grown := make(map[string]Growth)
+	for _, key := range []string{"a/known", "a/unknown", "unknown"} {
+		g, err := s.Append(t.Context(), Growth{Key: key}, bytes.NewReader(data), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		grown[key] = g
+	}
+	store(t, s, "a/stored", data)
+	for _, c := range []struct {
+		idle time.Duration
+		want Swept
+	}{
+		{time.Hour, Swept{}},
+		{0, Swept{Files: 2, Bytes: 2000}},
+		{0, Swept{}},
+	} {
+		if got, err := s.SweepGrowing(t.Context(), c.idle, []string{"none", "a/known"}); err != nil || got != c.want {
+			t.Errorf("idle for %s: got %+v, %v; want %+v", c.idle, got, err, c.want)
+		}
+	}
+	wantStored(t, s, "a/stored", data)
+	if err := s.Finish(t.Context(), grown["unknown"]); !errors.Is(err, ErrDamaged) {
+		t.Errorf("finish what was swept: got %v, want %v", err, ErrDamaged)
+	}
+	wantFinished(t, p, grown["a/known"], data)
 }

@@ -58,6 +58,12 @@ type Store interface {
 	// Sweep removes unfinished files of [Store.Create] to which nothing was written for the given
 	// time: what a crash or a client that went away has left.
 	Sweep(ctx context.Context, idle time.Duration) (Swept, error)
+	// SweepGrowing removes files that grow to which nothing was written for the given time and whose
+	// keys are not among the known ones: what a loss of power left, or one who was late to see that his
+	// file was finished or dropped. One that was begun after known was asked for is safe when idle is
+	// longer than that takes. What cannot be removed is told in the error; the rest is removed all the
+	// same.
+	SweepGrowing(ctx context.Context, idle time.Duration, known []string) (Swept, error)
 	// Check reports what keeps the store from working, or nil.
 	Check(ctx context.Context) error
 	// Close lets go of the store. Files opened from it stay open; writers cannot commit any more.
