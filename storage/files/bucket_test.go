@@ -157,6 +157,23 @@ func TestLargest(t *testing.T) {
 	if err := g.plan(); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("got %v, want %v", err, ErrTooLarge)
 	}
+	for _, c := range []struct {
+		g    Growth
+		size int64
+		want error
+	}{
+		{Growth{}, maxParts * partBytes * unknownParts, nil},
+		{Growth{}, maxParts*partBytes*unknownParts + 1, ErrTooLarge},
+		{Growth{SizeHint: maxParts * maxGrowthPart}, maxParts * maxGrowthPart, nil},
+		{Growth{SizeHint: maxParts*maxGrowthPart + 1}, 0, ErrTooLarge},
+		{Growth{PartSize: partBytes}, maxParts * partBytes, nil},
+		{Growth{PartSize: partBytes}, maxParts*partBytes + 1, ErrTooLarge},
+		{Growth{Direct: &Direct{}}, 1 << 40, nil},
+	} {
+		if err := s.b.Fits(c.g, c.size); !errors.Is(err, c.want) {
+			t.Errorf("%d bytes of %+v: got %v, want %v", c.size, c.g, err, c.want)
+		}
+	}
 }
 
 func TestLeftoverRule(t *testing.T) {

@@ -55,10 +55,27 @@ func (g *growth) plan() error {
 		}
 		g.PartSize = min(g.PartSize, maxGrowthPart)
 	}
-	if most := g.PartSize * maxParts; max(g.Size, g.SizeHint) > most {
-		return fmt.Errorf("%w: it would have %d bytes, of at most %d", ErrTooLarge, max(g.Size, g.SizeHint), most)
+	return g.fits(max(g.Size, g.SizeHint))
+}
+
+func (g *growth) fits(size int64) error {
+	if most := g.PartSize * maxParts; size > most {
+		return fmt.Errorf("%w: it would have %d bytes, of at most %d", ErrTooLarge, size, most)
 	}
 	return nil
+}
+
+// Fits implements [Store]. Whether a file that others send straight to the bucket fits, the bucket
+// says.
+func (b *Bucket) Fits(grown Growth, size int64) error {
+	if grown.Direct != nil {
+		return nil
+	}
+	g := growth{Growth: grown, b: b}
+	if err := g.plan(); err != nil {
+		return err
+	}
+	return g.fits(size)
 }
 
 func (g *growth) upload() upload { return upload{g.b, g.name, g.UploadID} }

@@ -148,6 +148,7 @@ func TestStores(t *testing.T) {
 			"lost":            testLost,
 			"finish at once":  testFinishAtOnce,
 			"sweep growing":   testSweepGrowing,
+			"fits":            testFits,
 		} {
 			t.Run(kind+"/"+name, func(t *testing.T) {
 				t.Parallel()
@@ -851,4 +852,31 @@ func testSweepGrowing(t *testing.T, p place) {
 		t.Errorf("finish what was swept: got %v, want %v", err, ErrDamaged)
 	}
 	wantFinished(t, p, grown["a/known"], data)
+}
+
+// testFits holds what is said of how large a file can become against what Append says.
+func testFits(t *testing.T, p place) {
+	s := p.open(t)
+	planned, err := s.Append(t.Context(), Growth{Key: "a", SizeHint: 1000}, bytes.NewReader(random(10)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Fits(planned, 0), s.Fits(planned, testPart*maxParts), s.Fits(Growth{Key: "b"}, testPart*maxParts)); err != nil {
+		t.Error(err)
+	}
+	for _, size := range []int64{testPart*maxParts + 1, maxGrowthPart * maxParts, maxGrowthPart*maxParts + 1} {
+		hinted := planned
+		hinted.SizeHint = size
+		fits := s.Fits(planned, size)
+		_, err := s.Append(t.Context(), hinted, bytes.NewReader(nil), nil)
+		if (fits == nil) != (err == nil) || fits != nil && !errors.Is(fits, ErrTooLarge) {
+			t.Errorf("%d bytes, of what was planned for less: fits: %v; append: %v", size, fits, err)
+		}
+		anew := Growth{Key: "b", SizeHint: size}
+		fits = s.Fits(anew, 0)
+		_, err = s.Append(t.Context(), anew, bytes.NewReader(nil), nil)
+		if (fits == nil) != (err == nil) || fits != nil && !errors.Is(fits, ErrTooLarge) {
+			t.Errorf("%d bytes, from the beginning: fits: %v; append: %v", size, fits, err)
+		}
+	}
 }

@@ -202,6 +202,9 @@ func (f *Folder) isThere(ctx context.Context, g Growth) bool {
 	return err == nil && st.Size == g.Size
 }
 
+// Fits implements [Store]. A folder takes files of any size.
+func (f *Folder) Fits(Growth, int64) error { return nil }
+
 // Drop implements [Store].
 func (f *Folder) Drop(_ context.Context, g Growth) error {
 	if err := CheckKey(g.Key); err != nil {

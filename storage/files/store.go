@@ -50,6 +50,10 @@ type Store interface {
 	// repeated: where the file has its key already, that is fine. Where it has not, and what had come
 	// is not there any more, or is not what was stored, its error wraps [ErrDamaged].
 	Finish(ctx context.Context, g Growth) error
+	// Fits returns an error that wraps [ErrTooLarge] when a file that grows cannot come to have that
+	// many bytes: in a bucket its parts are as large as was chosen from SizeHint when it began. With 0,
+	// for a size that is not known yet, it holds what g says.
+	Fits(g Growth, size int64) error
 	// Drop removes a file that has grown and is not to be finished. Nothing there is no error.
 	Drop(ctx context.Context, g Growth) error
 
