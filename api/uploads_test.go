@@ -273,6 +273,45 @@ func TestConcatenationSharesItsBytes(t *testing.T) {
 	}
 }
 
+// An upload of which the storage has lost what had come says so, and is begun anew.
+func TestLostUpload(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	text := noise(t, 2<<20)
+	path := s.makeUpload(len(text))
+	s.send(path, 0, text[:1<<20]).want(http.StatusNoContent)
+	for _, name := range s.stored() {
+		must(t, os.Remove(s.dir+"/"+name))
+	}
+	if p := s.send(path, 1<<20, text[1<<20:]).problem(http.StatusGone); !strings.Contains(p.Detail, "Send it again") {
+		t.Errorf("%+v", p)
+	}
+	s.tus(http.MethodHead, path, nil).want(http.StatusGone)
+	if u := s.upload(path); u.State != "failed" || !strings.Contains(u.Message, "lost") {
+		t.Errorf("%+v", u)
+	}
+	s.tus(http.MethodDelete, path, nil).want(http.StatusNoContent)
+}
+
+// What grew for an upload that is gone is removed in time, and what others may go on with stays.
+func TestSweepGrowing(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, idle)
+	kept := s.makeUpload(10)
+	s.send(kept, 0, "hello").want(http.StatusNoContent)
+	gone := s.makeUpload(10)
+	s.send(gone, 0, "hello").want(http.StatusNoContent)
+	s.exec(`DELETE FROM uploads WHERE id = $1`, strings.TrimPrefix(gone, uploadsPath+"/"))
+	then := time.Now().Add(-25 * time.Hour)
+	for _, name := range s.stored() {
+		must(t, os.Chtimes(s.dir+"/"+name, then, then))
+	}
+	second := startServer(t, s.pool, s.dir)
+	s.eventually("one is removed", func() bool { return len(s.stored()) == 1 })
+	second.send(kept, 5, "world").want(http.StatusNoContent)
+	second.finished(kept, "finished")
+}
+
 // What keeps a worker from finishing an upload, and is not the upload's fault, costs time and no bytes.
 func TestFinishingIsNotGivenUp(t *testing.T) {
 	t.Parallel()

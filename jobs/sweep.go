@@ -23,6 +23,9 @@ const (
 	settleTime = 5 * time.Second
 	// leftoverAge is how old the remains of a broken upload are when they are removed.
 	leftoverAge = time.Hour
+	// growingAge is how long nothing was written to a file that grows and that no upload has, when it is
+	// removed.
+	growingAge = 24 * time.Hour
 	// idempotencyAge is how long an idempotency key is remembered.
 	idempotencyAge = 7 * 24 * time.Hour
 	// retentionEvery is how many sweeps of the queue go by between two sweeps of files.
@@ -47,6 +50,7 @@ func (e *Engine) sweepAll(ctx context.Context) {
 		if round%orphansEvery == 0 {
 			e.sweep(ctx, "orphans", e.sweepOrphans)
 			e.sweep(ctx, "contents", e.contents.SweepOrphans)
+			e.sweep(ctx, "partial_uploads", e.sweepGrowing)
 			e.sweep(ctx, "audit_lines", e.sweepAudit)
 		}
 	}
@@ -223,6 +227,17 @@ func (e *Engine) oldFolders(ctx context.Context) (map[uuid.UUID]string, error) {
 
 func (e *Engine) sweepPartial(ctx context.Context) (count, bytes int64, err error) {
 	swept, err := e.files.Sweep(ctx, leftoverAge)
+	return int64(swept.Files), swept.Bytes, err
+}
+
+// sweepGrowing removes what grew for uploads that are gone: a request that was late to see that, or a
+// loss of power, leaves some.
+func (e *Engine) sweepGrowing(ctx context.Context) (count, bytes int64, err error) {
+	keys, err := e.db.GrowingKeys(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	swept, err := e.files.SweepGrowing(ctx, growingAge, keys)
 	return int64(swept.Files), swept.Bytes, err
 }
 

@@ -32,7 +32,8 @@ type NewUpload struct {
 var ErrPieces = errors.New("these are not finished pieces, each named once, that nothing was put together from before")
 
 // CreateUpload makes an upload. The error is an Invalid, a *[storage.OverQuotaError],
-// [files.ErrFull] where its bytes will not fit, [ErrPieces], or [storage.ErrNotFound] for a piece that is
+// [files.ErrFull] where there is no room for its bytes, [files.ErrTooLarge] where it has more than the
+// storage takes in one file, [ErrPieces], or [storage.ErrNotFound] for a piece that is
 // not the caller's. Whether the caller may work with the app is for who calls to know.
 func (e *Engine) CreateUpload(ctx context.Context, n NewUpload) (*UploadHold, error) {
 	if err := e.roomFor(ctx, n); err != nil {
@@ -53,6 +54,12 @@ func (e *Engine) CreateUpload(ctx context.Context, n NewUpload) (*UploadHold, er
 	if n.Size != nil {
 		h.growth.SizeHint = *n.Size
 	}
+	if err := e.files.Fits(h.growth, 0); err != nil {
+		return nil, err
+	}
+	if n.Partial {
+		h.growth.SizeHint = e.hintOfPiece(h.growth.SizeHint)
+	}
 	err = e.db.InTx(ctx, func(tx pgx.Tx) error { return h.insert(ctx, tx) })
 	if errors.Is(err, storage.ErrNotFound) && n.App != "" && n.Pieces == nil {
 		return nil, NoSuchApp(n.App)
@@ -62,6 +69,17 @@ func (e *Engine) CreateUpload(ctx context.Context, n NewUpload) (*UploadHold, er
 	}
 	e.uploadChanged(&h.Upload)
 	return h, nil
+}
+
+// hintOfPiece is how large a file may become that begins with a piece of the given size: as large as so
+// many of them, as far as the storage takes that.
+func (e *Engine) hintOfPiece(size int64) int64 {
+	for pieces := int64(16); pieces > 1; pieces /= 2 {
+		if e.files.Fits(files.Growth{SizeHint: pieces * size}, 0) == nil {
+			return pieces * size
+		}
+	}
+	return size
 }
 
 // roomFor refuses what the storage has no room for now.
@@ -116,6 +134,9 @@ func (h *UploadHold) takePieces(ctx context.Context, tx pgx.Tx) error {
 		size += piece.Received
 	}
 	if err := json.Unmarshal(pieces[0].Growth, &h.growth); err != nil {
+		return err
+	}
+	if err := h.engine.files.Fits(h.growth, size); err != nil {
 		return err
 	}
 	u.Size, u.Received, u.State = &size, size, storage.UploadFinishing
@@ -187,8 +208,11 @@ func (h *UploadHold) lost(ctx context.Context) error {
 }
 
 // Declare says how large the upload will be, where that was not known. The error is
-// [storage.ErrStale], or a *[storage.OverQuotaError].
+// [storage.ErrStale], [files.ErrTooLarge], or a *[storage.OverQuotaError].
 func (h *UploadHold) Declare(ctx context.Context, size int64) error {
+	if err := h.engine.files.Fits(h.growth, size); err != nil {
+		return err
+	}
 	return h.engine.db.InTx(ctx, func(tx pgx.Tx) error {
 		return storage.DeclareUpload(ctx, tx, &h.Upload, size, h.engine.UploadQuota)
 	})

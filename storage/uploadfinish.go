@@ -192,6 +192,17 @@ func (d *DB) GrowthsOf(ctx context.Context, pieces []uuid.UUID) ([]json.RawMessa
 	return pgx.CollectRows(rows, pgx.RowTo[json.RawMessage])
 }
 
+// GrowingKeys returns the keys of the files that grow, or are to, for uploads that are on their way in.
+func (d *DB) GrowingKeys(ctx context.Context) ([]string, error) {
+	rows, err := d.Pool.Query(ctx, `
+		SELECT growth ->> 'key' FROM uploads
+		WHERE growth ->> 'key' IS NOT NULL AND (state IN ('receiving', 'finishing') OR partial)`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
 // ExpiredUploads returns up to limit uploads that have had their time. Pieces stay for as long as
 // something is being put together from them.
 func (d *DB) ExpiredUploads(ctx context.Context, limit int) ([]uuid.UUID, error) {
