@@ -34,8 +34,14 @@ import (
 // asServer makes the test binary behave as the program itself.
 const asServer = "LONGHAUL_TEST_AS_SERVER"
 
+// beforeServing is what such a server does first, where the tests of a system have something to do.
+var beforeServing = func() error { return nil }
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asServer) != "" {
+		if err := beforeServing(); err != nil {
+			panic(err)
+		}
 		main()
 		return
 	}
@@ -85,6 +91,7 @@ type crashWorld struct {
 	dir, addr string
 	pool      *pgxpool.Pool
 	env       []string
+	attr      *syscall.SysProcAttr // of the server's process
 	sim       *sim.Sim
 	simURL    string
 	token     string
@@ -195,7 +202,7 @@ type crashServer struct {
 func (w *crashWorld) start(t *testing.T) *crashServer {
 	t.Helper()
 	s := &crashServer{cmd: exec.CommandContext(context.Background(), os.Args[0]), logs: &bytes.Buffer{}}
-	s.cmd.Env = w.env
+	s.cmd.Env, s.cmd.SysProcAttr = w.env, w.attr
 	s.cmd.Stderr = s.logs
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
