@@ -17,8 +17,19 @@ import (
 // may begin with it.
 const Growing = ".growing"
 
-// saveEvery is how often an Append makes durable, and saves, how far it has come.
-const saveEvery = time.Second
+const (
+	// saveEvery is how often an Append makes durable, and saves, how far it has come.
+	saveEvery = time.Second
+	// busyTime is how long another writer of the same file is waited for. One from whom it was taken
+	// over has only to finish what he is doing.
+	busyTime = 5 * time.Second
+	// busyPause is how long until the next look whether he has.
+	busyPause = 20 * time.Millisecond
+)
+
+// ErrBusy is wrapped by the error of going on with a file that grows in a folder, or of finishing it,
+// while another still writes to it.
+var ErrBusy = errors.New("another writer has not let go of the file yet")
 
 // asGone adds ErrDamaged to an error that says that something is not there: that of what had come.
 func asGone(err error) error {
@@ -40,7 +51,7 @@ func (f *Folder) Append(ctx context.Context, g Growth, r io.Reader, save func(co
 	if err := CheckKey(g.Key); err != nil {
 		return g, err
 	}
-	file, err := f.openGrowing(g)
+	file, err := f.openGrowing(ctx, g)
 	if err != nil {
 		return g, fmt.Errorf("append to file %s: %w", g.Key, asFull(err))
 	}
@@ -52,10 +63,24 @@ func (f *Folder) Append(ctx context.Context, g Growth, r io.Reader, save func(co
 	return g, err
 }
 
-// openGrowing opens a file that grows for writing where it is known to have come. What lies behind
-// stays until the file is finished: one who was late to see that another has taken over must not cut
-// off what that one has written.
-func (f *Folder) openGrowing(g Growth) (*os.File, error) {
+// openGrowing opens a file that grows for writing where it is known to have come, once nobody else
+// has it open so.
+func (f *Folder) openGrowing(ctx context.Context, g Growth) (*os.File, error) {
+	for end := time.Now().Add(busyTime); ; {
+		file, err := f.tryGrowing(g)
+		if !errors.Is(err, ErrBusy) || time.Now().After(end) {
+			return file, err
+		}
+		if err := wait(ctx, busyPause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// tryGrowing is openGrowing without waiting. Closing the file lets others at it: before that it is to
+// have the key, or to be left. What lies behind g.Size stays until the file is finished: one who was
+// late to see that another has taken over must not cut off what that one has written.
+func (f *Folder) tryGrowing(g Growth) (*os.File, error) {
 	flags := os.O_CREATE
 	if g.Size > 0 {
 		flags = 0
@@ -64,17 +89,33 @@ func (f *Folder) openGrowing(g Growth) (*os.File, error) {
 	if err != nil {
 		return nil, asGone(err)
 	}
-	st, err := file.Stat()
-	if err == nil && st.Size() < g.Size {
-		err = fmt.Errorf("%w: it has only %d of %d bytes that were taken in", ErrDamaged, st.Size(), g.Size)
-	}
-	if err == nil {
+	if err = f.lockGrowing(file, g); err == nil {
 		_, err = file.Seek(g.Size, io.SeekStart)
 	}
 	if err != nil {
 		return nil, closeAfter(file, err)
 	}
 	return file, nil
+}
+
+// lockGrowing keeps others from writing to the file until it is closed, and sees to it that it is
+// what it was opened as.
+func (f *Folder) lockGrowing(file *os.File, g Growth) error {
+	if err := lockFile(file); err != nil {
+		return err
+	}
+	st, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	// Between the two it may have been finished, and must not be written to any more.
+	if named, err := f.root.Lstat(path.Join(Growing, growing(g.Key))); err != nil || !os.SameFile(st, named) {
+		return ErrBusy
+	}
+	if st.Size() < g.Size {
+		return fmt.Errorf("%w: it has only %d of %d bytes that were taken in", ErrDamaged, st.Size(), g.Size)
+	}
+	return nil
 }
 
 // appending is one Append to a folder.
@@ -180,13 +221,7 @@ func (f *Folder) Finish(ctx context.Context, g Growth) error {
 	if f.isThere(ctx, g) {
 		return nil
 	}
-	file, err := f.openGrowing(g)
-	if err == nil {
-		err = closeAfter(file, errors.Join(file.Truncate(g.Size), file.Sync()))
-	}
-	if err == nil {
-		err = f.place(g.Key, func() error { return f.root.Rename(path.Join(Growing, growing(g.Key)), g.Key) })
-	}
+	err := f.finish(ctx, g)
 	if errors.Is(err, fs.ErrNotExist) && f.isThere(ctx, g) {
 		return nil // another was faster
 	}
@@ -194,6 +229,17 @@ func (f *Folder) Finish(ctx context.Context, g Growth) error {
 		return fmt.Errorf("finish file %s: %w", g.Key, asFull(err))
 	}
 	return nil
+}
+
+func (f *Folder) finish(ctx context.Context, g Growth) error {
+	file, err := f.openGrowing(ctx, g)
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(file.Truncate(g.Size), file.Sync()); err == nil {
+		err = f.place(g.Key, func() error { return f.root.Rename(path.Join(Growing, growing(g.Key)), g.Key) })
+	}
+	return closeAfter(file, err)
 }
 
 // isThere reports whether the file has its key already.

@@ -96,6 +96,80 @@ func TestSavingFails(t *testing.T) {
 	}
 }
 
+// TestBusy has one write to a file who stands still: nobody else writes to it, or finishes it,
+// before he is gone.
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	f, dir := open(t)
+	again, err := OpenFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	data := random(1000)
+	g, err := f.Append(t.Context(), Growth{Key: "a"}, bytes.NewReader(data[:100]), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w := io.Pipe()
+	gone := errors.New("client went away")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := f.Append(t.Context(), g, r, nil)
+		ended <- err
+	}()
+	if _, err := w.Write([]byte("other bytes")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again.Append(t.Context(), g, bytes.NewReader(data[100:]), nil); !errors.Is(err, ErrBusy) {
+		t.Errorf("append: got %v, want %v", err, ErrBusy)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := again.Finish(ctx, g); !errors.Is(err, context.Canceled) {
+		t.Errorf("finish: got %v, want %v", err, context.Canceled)
+	}
+	time.AfterFunc(3*busyPause, func() { _ = w.CloseWithError(gone) })
+	g, err = again.Append(t.Context(), g, bytes.NewReader(data[100:]), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, gone) {
+		t.Errorf("got %v, want %v", err, gone)
+	}
+	if err := again.Finish(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, f, "a"); got != string(data) {
+		t.Error("something else was stored")
+	}
+}
+
+// TestFinishedMeanwhile has one wait for a file that another then finishes: he does not write to it.
+func TestFinishedMeanwhile(t *testing.T) {
+	t.Parallel()
+	f, dir := open(t)
+	g, err := f.Append(t.Context(), Growth{Key: "a"}, bytes.NewReader(random(100)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := f.openIn(Growing, growing("a"), 0) // as he opens it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := f.Finish(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.lockGrowing(file, g); !errors.Is(err, ErrBusy) {
+		t.Errorf("got %v, want %v", err, ErrBusy)
+	}
+	if _, err := f.Append(t.Context(), g, bytes.NewReader(random(10)), nil); !errors.Is(err, ErrDamaged) {
+		t.Errorf("got %v, want %v", err, ErrDamaged)
+	}
+	wantOnDisk(t, dir, "a")
+}
+
 // TestTooShort has a file that grows with fewer bytes than had come.
 func TestTooShort(t *testing.T) {
 	t.Parallel()

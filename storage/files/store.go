@@ -44,7 +44,9 @@ type Store interface {
 	// Append goes on, in this process or another. A nil save is for who takes all or nothing. An
 	// error of save ends it and is returned. An error of r is returned as it is, when what came
 	// before it is durable and saved; so is the end of ctx, for which r must end too. Where what had
-	// come before is not there any more, or is not what was stored, its error wraps [ErrDamaged].
+	// come before is not there any more, or is not what was stored, its error wraps [ErrDamaged]. In a
+	// folder another who still writes to the file is waited for, some seconds at most; then its error,
+	// as that of Finish, wraps [ErrBusy].
 	Append(ctx context.Context, g Growth, r io.Reader, save func(context.Context, Growth) error) (Growth, error)
 	// Finish gives a file that has grown its key. It may take minutes in a bucket. It can be
 	// repeated: where the file has its key already, that is fine. Where it has not, and what had come
