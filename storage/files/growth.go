@@ -89,7 +89,11 @@ func (f *Folder) tryGrowing(g Growth) (*os.File, error) {
 	if err != nil {
 		return nil, asGone(err)
 	}
-	if err = f.lockGrowing(file, g); err == nil {
+	err = f.lockGrowing(file, g)
+	if err == nil && g.Size == 0 {
+		err = f.syncGrowing() // before anybody says that something has come
+	}
+	if err == nil {
 		_, err = file.Seek(g.Size, io.SeekStart)
 	}
 	if err != nil {
@@ -116,6 +120,15 @@ func (f *Folder) lockGrowing(file *os.File, g Growth) error {
 		return fmt.Errorf("%w: it has only %d of %d bytes that were taken in", ErrDamaged, st.Size(), g.Size)
 	}
 	return nil
+}
+
+// syncGrowing makes the names in Growing durable.
+func (f *Folder) syncGrowing() error {
+	dir, err := f.walk(Growing, true)
+	if err != nil {
+		return err
+	}
+	return closeAfter(dir, syncFolder(dir))
 }
 
 // appending is one Append to a folder.
@@ -218,12 +231,11 @@ func (f *Folder) Finish(ctx context.Context, g Growth) error {
 	if err := CheckKey(g.Key); err != nil {
 		return err
 	}
-	if f.isThere(ctx, g) {
-		return nil
-	}
-	err := f.finish(ctx, g)
-	if errors.Is(err, fs.ErrNotExist) && f.isThere(ctx, g) {
-		return nil // another was faster
+	err := f.finished(g)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = f.finish(ctx, g); errors.Is(err, fs.ErrNotExist) && f.finished(g) == nil {
+			return nil // another was faster
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("finish file %s: %w", g.Key, asFull(err))
@@ -242,10 +254,19 @@ func (f *Folder) finish(ctx context.Context, g Growth) error {
 	return closeAfter(file, err)
 }
 
-// isThere reports whether the file has its key already.
-func (f *Folder) isThere(ctx context.Context, g Growth) bool {
-	st, err := f.Stat(ctx, g.Key)
-	return err == nil && st.Size == g.Size
+// finished returns nil when the file has its key already, and that durably: who gave it the key may
+// have been killed before he saw to that. Its error wraps [fs.ErrNotExist] when it has not.
+func (f *Folder) finished(g Growth) error {
+	return f.at(g.Key, func(dir *os.Root, name string) error {
+		st, err := regular(dir, name)
+		if err != nil {
+			return err
+		}
+		if st.Size() != g.Size {
+			return fs.ErrNotExist
+		}
+		return syncFolder(dir)
+	})
 }
 
 // Fits implements [Store]. A folder takes files of any size.
