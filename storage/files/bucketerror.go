@@ -92,13 +92,12 @@ func (b *Bucket) explain(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	var answer *awshttp.ResponseError
 	var told smithy.APIError
 	switch {
+	case status(err) == http.StatusInsufficientStorage: // whatever the code, each service has its own
+		return &bucketError{b.where() + " says: " + ErrFull.Error(), ErrFull, err}
 	case errors.As(err, &told):
 		return b.explainCode(told, err)
-	case errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusInsufficientStorage:
-		return &bucketError{b.where() + " says: " + ErrFull.Error(), ErrFull, err}
 	}
 	if network, ok := errors.AsType[net.Error](err); ok {
 		return &bucketError{fmt.Sprintf("%s cannot be reached: %v", b.where(), network), nil, err}
