@@ -25,14 +25,22 @@ func (f *Folder) Batch(_ context.Context, prefix string, n int) (Batch, error) {
 		}
 		return nil, fmt.Errorf("make folder %s: %w", prefix, asFull(err))
 	}
-	return &folderBatch{dir: dir, each: n <= fewFiles || !canSyncAll, made: map[string]bool{".": true}}, nil
+	b := &folderBatch{dir: dir, made: map[string]bool{".": true}}
+	if n > fewFiles && canSyncAll {
+		if b.all, err = dir.Open("."); err != nil {
+			return nil, closeAfter(dir, fmt.Errorf("open folder %s: %w", prefix, err))
+		}
+	}
+	return b, nil
 }
 
 // folderBatch puts many files into one folder.
 type folderBatch struct {
 	dir *os.Root
-	// each is whether files are synced one by one, and not all at the end.
-	each bool
+	// all is for syncing the file system at the end; nil where files are synced one by one. It is
+	// opened before the first file is written: of what goes wrong with writing, the kernel tells each
+	// descriptor only what came after it was opened.
+	all *os.File
 
 	mu   sync.Mutex
 	made map[string]bool // folders that are there
@@ -70,8 +78,8 @@ func (b *folderBatch) makeFolder(dir string) error {
 
 // Commit implements [Batch].
 func (b *folderBatch) Commit(context.Context) error {
-	if !b.each {
-		return asFull(withFolder(b.dir, syncAll))
+	if b.all != nil {
+		return asFull(syncAll(b.all))
 	}
 	for dir := range b.made {
 		d, err := b.dir.Open(dir)
@@ -86,7 +94,12 @@ func (b *folderBatch) Commit(context.Context) error {
 }
 
 // Close implements [Batch].
-func (b *folderBatch) Close() error { return b.dir.Close() }
+func (b *folderBatch) Close() error {
+	if b.all != nil {
+		_ = b.all.Close() // a handle of a folder
+	}
+	return b.dir.Close()
+}
 
 // batchFile is a file of a batch while it is written.
 type batchFile struct {
@@ -105,7 +118,7 @@ func (f *batchFile) Write(p []byte) (int, error) {
 // Close ends the file.
 func (f *batchFile) Close() error {
 	var err error
-	if f.batch.each {
+	if f.batch.all == nil {
 		err = f.Sync()
 	} else {
 		startWriteback(f.File, 0, 0)
