@@ -17,7 +17,7 @@ import (
 const (
 	// LeastPart is how many bytes each part but the last must have.
 	LeastPart = 5 << 20
-	// MostPart is how many a part can have.
+	// MostPart is how many a part can have, and a file that comes in one request.
 	MostPart = 5 << 30
 	// MostParts is how many parts a file can have.
 	MostParts = maxParts

@@ -3,6 +3,7 @@ package files
 import (
 	"bytes"
 	"crypto/md5"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -187,5 +188,37 @@ func TestCORSLacks(t *testing.T) {
 		if got := corsLacks(test.rules, "https://a.example.com"); got != test.want {
 			t.Errorf("%s: lacks %q, want %q", name, got, test.want)
 		}
+	}
+}
+
+// A form is for the announced size, also when that is 0, and none is signed for more than the bucket
+// takes at once.
+func TestSignForm(t *testing.T) {
+	t.Parallel()
+	b := newBucketPlace(t).bucket(t)
+	g := Growth{Key: "to", Direct: &Direct{From: "from"}}
+	for _, c := range []struct {
+		most    int64
+		exactly bool
+		want    string
+	}{
+		{0, false, "0,5368709120"},
+		{100, false, "0,100"},
+		{MostPart + 1, false, "0,5368709120"},
+		{0, true, "0,0"},
+		{100, true, "100,100"},
+		{MostPart, true, "5368709120,5368709120"},
+	} {
+		signed, err := b.SignForm(t.Context(), g, c.most, c.exactly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy, err := base64.StdEncoding.DecodeString(signed.Fields["policy"])
+		if want := `["content-length-range",` + c.want + `]`; err != nil || !strings.Contains(string(policy), want) {
+			t.Errorf("%d, exactly %t: %s, %v; want %s", c.most, c.exactly, policy, err, want)
+		}
+	}
+	if _, err := b.SignForm(t.Context(), g, MostPart+1, true); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("got %v, want %v", err, ErrTooLarge)
 	}
 }

@@ -15,10 +15,6 @@ import (
 // SignedFor is how long a request that was signed for somebody else may be begun.
 const SignedFor = 15 * time.Minute
 
-// MostAtOnce is the most bytes that come in one request:
-// https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html
-const MostAtOnce = 5 << 30
-
 // Signed is a request to the bucket that somebody else may send, for [SignedFor].
 type Signed struct {
 	URL string
@@ -64,19 +60,22 @@ func (b *Bucket) SignPart(ctx context.Context, g Growth, order PartOrder) (Signe
 	return Signed{URL: signed.URL, Headers: plainHeaders(signed.SignedHeader)}, nil
 }
 
-// SignForm signs a form that sends a file as a whole, of up to most bytes, to g.Direct.From. With
-// exactly that is how many it must have.
+// SignForm signs a form that sends a file as a whole, of up to most bytes, to g.Direct.From; 0 means
+// as many as the bucket takes at once, which is [MostPart]. With exactly, most is how many it must
+// have, also when that is 0; the error of more than MostPart wraps [ErrTooLarge].
 func (b *Bucket) SignForm(ctx context.Context, g Growth, most int64, exactly bool) (Signed, error) {
 	name, err := b.name(g.Direct.From)
 	if err != nil {
 		return Signed{}, err
 	}
-	if most <= 0 || most > MostAtOnce {
-		most = MostAtOnce
-	}
 	least := int64(0)
-	if exactly {
+	switch {
+	case exactly && most > MostPart:
+		return Signed{}, fmt.Errorf("sign a form for file %s: %w: it would have %d bytes, of at most %d at once", g.Key, ErrTooLarge, most, int64(MostPart))
+	case exactly:
 		least = most
+	case most <= 0 || most > MostPart:
+		most = MostPart
 	}
 	// The media type is not for who reads it: it is kept with the upload, and checked by nobody.
 	const octets = "application/octet-stream"
