@@ -31,16 +31,18 @@ const (
 // from several goroutines, and several processes may use the same bucket.
 //
 // Files of up to [partBytes] are put at once, larger ones in parts, of which some are on their way
-// at a time. The bytes of all parts of all files together take no more than [poolBytes] of memory:
-// beyond that, writers wait for each other. What a crash leaves of a larger file is an unfinished
+// at a time. The bytes of all parts take no more memory together than [appendBytes], of files that
+// grow, and [writeBytes], of all others: beyond that, writers wait for each other. Those who wait for
+// clients, and they may for hours, are apart so. What a crash leaves of a larger file is an unfinished
 // multipart upload, which a rule of the bucket must abort in time; see [Bucket.LeftoverRule].
 type Bucket struct {
 	client   *s3.Client
 	http     *http.Client
 	bucket   string
 	prefix   string
-	endpoint string // for errors
-	pool     partPool
+	endpoint string   // for errors
+	appends  partPool // of Append
+	writes   partPool // of all others
 	closed   atomic.Bool
 
 	// Tests lower these.
@@ -70,7 +72,8 @@ func OpenBucket(ctx context.Context, c BucketConfig) (*Bucket, error) {
 		region = "us-east-1"
 	}
 	b := &Bucket{
-		http: bucketHTTP(), bucket: c.Bucket, prefix: c.Prefix, endpoint: c.Endpoint, pool: newPartPool(),
+		http: bucketHTTP(), bucket: c.Bucket, prefix: c.Prefix, endpoint: c.Endpoint,
+		appends: newPartPool(appendBytes), writes: newPartPool(writeBytes),
 		partSize: partBytes, copyLimit: maxCopyBytes, copyPart: copyPartBytes,
 	}
 	b.client = s3.NewFromConfig(loaded, func(o *s3.Options) {

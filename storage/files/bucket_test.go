@@ -100,7 +100,7 @@ func TestPartCRC(t *testing.T) {
 
 func TestPart(t *testing.T) {
 	t.Parallel()
-	pool := newPartPool()
+	pool := newPartPool(writeBytes)
 	for _, limit := range []int64{1, pieceBytes, 2*pieceBytes + 5} {
 		p, err := pool.get(t.Context(), limit)
 		if err != nil {
@@ -117,7 +117,7 @@ func TestPart(t *testing.T) {
 		p.free()
 		p.free()
 	}
-	all, err := pool.get(t.Context(), poolBytes)
+	all, err := pool.get(t.Context(), writeBytes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,14 +136,17 @@ func TestLargest(t *testing.T) {
 	var most int64
 	for s.number < maxParts {
 		limit := s.nextLimit()
-		if limit > poolBytes {
+		if limit > writeBytes {
 			t.Fatalf("part %d has %d bytes", s.number+1, limit)
 		}
 		most += limit
 		s.number++
 	}
-	if most < 600<<30 {
+	if most < 468<<30 {
 		t.Errorf("a file can have %d bytes", most)
+	}
+	if maxGrowthPart > min(appendBytes, writeBytes) {
+		t.Errorf("a part of a file that grows may have %d bytes", maxGrowthPart)
 	}
 	for hint, want := range map[int64]int64{
 		0: 32 << 20, 1: 8 << 20, 50 << 30: 8 << 20, 100 << 30: 12 << 20, 600 << 30: 64 << 20, maxParts * maxGrowthPart: 64 << 20,
@@ -395,7 +398,7 @@ func TestBatchGivenUp(t *testing.T) {
 	if err := batch.Close(); err != nil {
 		t.Error(err)
 	}
-	if !b.pool.room.TryAcquire(poolBytes) {
+	if !b.writes.room.TryAcquire(writeBytes) {
 		t.Error("memory was not given back")
 	}
 	wantNothingLeft(t, p)
@@ -469,7 +472,7 @@ func TestLostBytes(t *testing.T) {
 
 	other := random(testPart)
 	other[77] ^= 1
-	part := &part{limit: testPart, pool: &b.pool}
+	part := &part{limit: testPart, pool: &b.writes}
 	part.fill(other)
 	if _, err := g.upload().put(t.Context(), 1, part); err != nil {
 		t.Fatal(err)

@@ -170,7 +170,7 @@ func (a *appender) take(data []byte) error {
 
 // begin begins a part, the first with the tail of the Append before.
 func (a *appender) begin() error {
-	p, err := a.now.b.pool.get(a.going, a.now.PartSize)
+	p, err := a.now.b.appends.get(a.going, a.now.PartSize)
 	if err != nil {
 		return err
 	}

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -93,4 +95,48 @@ func TestUndoneUpload(t *testing.T) {
 		t.Errorf("got %v, want %v", err, wrong)
 	}
 	wantNothingLeft(t, p)
+}
+
+// TestSlowClients has more Appends at a time than there is room for, whose clients send nothing more:
+// a file of Create is stored all the same.
+func TestSlowClients(t *testing.T) {
+	t.Parallel()
+	b := newBucketPlace(t).bucket(t)
+	b.partSize = maxGrowthPart / unknownParts
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for range appendBytes/maxGrowthPart + 1 {
+		r, w := io.Pipe()
+		context.AfterFunc(ctx, func() { _ = w.CloseWithError(ctx.Err()) })
+		wg.Go(func() {
+			_, err := b.Append(ctx, Growth{Key: "a"}, r, nil)
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v, want %v", err, context.Canceled)
+			}
+		})
+		if _, err := w.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); b.appends.room.TryAcquire(1); time.Sleep(time.Millisecond) {
+		b.appends.room.Release(1)
+		if time.Now().After(deadline) {
+			t.Fatal("there is room left")
+		}
+	}
+	short, stop := context.WithTimeout(ctx, 10*time.Second)
+	defer stop()
+	w, err := b.Create(short, "b")
+	if err == nil {
+		_, err = w.Write([]byte("text"))
+	}
+	if err == nil {
+		_, err = w.Commit()
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	cancel()
 }

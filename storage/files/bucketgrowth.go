@@ -210,7 +210,7 @@ func (g *growth) uploadTail(ctx context.Context) (types.CompletedPart, error) {
 
 // tailPart is the tail. Free it when done.
 func (g *growth) tailPart(ctx context.Context) (*part, error) {
-	p, err := g.b.pool.get(ctx, g.Size-g.boundary())
+	p, err := g.b.writes.get(ctx, g.Size-g.boundary())
 	if err != nil {
 		return nil, err
 	}

@@ -14,8 +14,12 @@ import (
 const (
 	// pieceBytes is how the memory for parts is given out.
 	pieceBytes = 1 << 20
-	// poolBytes is how much memory the parts of all files of a bucket may take together.
-	poolBytes = 256 << 20
+	// appendBytes is how much memory the parts of all files of a bucket that grow may take together.
+	// Room for a part is set aside for those, too, whose bytes come slowly.
+	appendBytes = 256 << 20
+	// writeBytes is how much all others may take together, which do not wait for those: files of
+	// Create and of batches, and the last bytes of those that Finish puts together. No part is larger.
+	writeBytes = 64 << 20
 )
 
 // partPool lends the memory for parts. Room for a whole part is set aside before its first byte
@@ -26,8 +30,8 @@ type partPool struct {
 	pieces *sync.Pool
 }
 
-func newPartPool() partPool {
-	return partPool{semaphore.NewWeighted(poolBytes), &sync.Pool{New: func() any { return new([pieceBytes]byte) }}}
+func newPartPool(size int64) partPool {
+	return partPool{semaphore.NewWeighted(size), &sync.Pool{New: func() any { return new([pieceBytes]byte) }}}
 }
 
 // part is some bytes of a file on their way to the bucket.
