@@ -177,7 +177,7 @@ func (b *Bucket) SweepGrowing(ctx context.Context, idle time.Duration, known []s
 	var swept Swept
 	var errs []error
 	before, keep := time.Now().Add(-idle), growingNames(known)
-	for object, err := range b.objects(ctx, folderName(path.Join(b.prefix, Growing))) {
+	for object, err := range b.objects(ctx, folderName(path.Join(b.prefix, growingFolder))) {
 		if err == nil {
 			if keep[path.Base(path.Dir(*object.Key))] || object.LastModified.After(before) {
 				continue

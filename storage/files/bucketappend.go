@@ -22,7 +22,7 @@ const (
 
 // growingName is the folder for the tails of a file that grows.
 func growingName(prefix, key string) string {
-	return path.Join(prefix, Growing, growing(key))
+	return path.Join(prefix, growingFolder, growing(key))
 }
 
 // Append implements [Store]. A part counts when it and all before it are in the bucket, so a save

@@ -23,7 +23,7 @@ func TestFullBucket(t *testing.T) {
 		"code":            {http.StatusForbidden, "QuotaExceeded", true},
 		"neither":         {http.StatusForbidden, "NoSpaceLeft", false},
 	} {
-		var told error = errors.New("no answer in XML")
+		told := errors.New("no answer in XML")
 		if c.code != "" {
 			told = &smithy.GenericAPIError{Code: c.code}
 		}

@@ -57,7 +57,7 @@ func (p folderPlace) left(t testing.TB) []string {
 	var left []string
 	for _, name := range onDisk(t, string(p)) {
 		first, rest, _ := strings.Cut(name, "/")
-		if (first == Incoming || first == Growing) && rest != "" {
+		if (first == incomingFolder || first == growingFolder) && rest != "" {
 			left = append(left, name)
 		}
 	}
@@ -409,7 +409,7 @@ func testMissing(t *testing.T, p place) {
 
 func testBadKeys(t *testing.T, p place) {
 	s := p.open(t)
-	for _, key := range []string{"", ".", "/a", "a/", "a//b", "../a", `a\b`, "a\nb", "a\xff", Incoming + "/a", Growing + "/a", strings.Repeat("abc/", 256) + "x"} {
+	for _, key := range []string{"", ".", "/a", "a/", "a//b", "../a", `a\b`, "a\nb", "a\xff", incomingFolder + "/a", growingFolder + "/a", strings.Repeat("abc/", 256) + "x"} {
 		_, createErr := s.Create(t.Context(), key)
 		_, openErr := s.Open(t.Context(), key)
 		_, statErr := s.Stat(t.Context(), key)

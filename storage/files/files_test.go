@@ -97,7 +97,7 @@ func onDisk(t testing.TB, dir string) []string {
 
 func wantOnDisk(t testing.TB, dir string, want ...string) {
 	t.Helper()
-	if diff := cmp.Diff(append([]string{Growing + "/", Incoming + "/"}, want...), onDisk(t, dir)); diff != "" {
+	if diff := cmp.Diff(append([]string{growingFolder + "/", incomingFolder + "/"}, want...), onDisk(t, dir)); diff != "" {
 		t.Errorf("on disk (-want +got):\n%s", diff)
 	}
 }

@@ -30,7 +30,7 @@ func OpenFolder(dir string) (*Folder, error) {
 		return nil, fmt.Errorf("open file folder: %w", err)
 	}
 	f := &Folder{root: root}
-	for _, unfinished := range []string{Incoming, Growing} {
+	for _, unfinished := range []string{incomingFolder, growingFolder} {
 		in, err := f.walk(unfinished, true)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open file folder %s: %w", dir, err), root.Close())
@@ -43,7 +43,7 @@ func OpenFolder(dir string) (*Folder, error) {
 // Close implements [Store].
 func (f *Folder) Close() error { return f.root.Close() }
 
-// Open implements [Store]. Its error wraps [ErrInTheWay] when a link is met on the way.
+// Open implements [Store]. No link is followed on the way: its error says that one was met.
 func (f *Folder) Open(_ context.Context, key string) (File, error) {
 	var file *os.File
 	err := f.at(key, func(dir *os.Root, name string) (err error) {
@@ -138,11 +138,11 @@ func list(dir *os.Root, prefix string, yield func(Info, error) bool) (bool, erro
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(sortName(a), sortName(b)) })
 	for _, e := range entries {
 		key := path.Join(prefix, e.Name())
-		if key == Incoming || key == Growing {
+		if key == incomingFolder || key == growingFolder {
 			continue
 		}
 		more, err := listEntry(dir, e, key, yield)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrInTheWay) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errInTheWay) {
 			continue // gone, or turned into something else, since the folder was read
 		}
 		if err != nil || !more {

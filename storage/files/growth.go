@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// Growing is the folder, directly under the root, of files that grow; see [Growth]. No other key
+// growingFolder is the folder, directly under the root, of files that grow; see [Growth]. No other key
 // may begin with it.
-const Growing = ".growing"
+const growingFolder = ".growing"
 
 const (
 	// saveEvery is how often an Append makes durable, and saves, how far it has come.
@@ -39,8 +39,8 @@ func asGone(err error) error {
 	return err
 }
 
-// growing is the name that a file has in Growing before it has its key: one of a fixed length, for
-// keys of any.
+// growing is the name that a file has in growingFolder before it has its key: one of a fixed length,
+// for keys of any.
 func growing(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return hex.EncodeToString(sum[:16])
@@ -85,7 +85,7 @@ func (f *Folder) tryGrowing(g Growth) (*os.File, error) {
 	if g.Size > 0 {
 		flags = 0
 	}
-	file, err := f.openIn(Growing, growing(g.Key), flags)
+	file, err := f.openIn(growingFolder, growing(g.Key), flags)
 	if err != nil {
 		return nil, asGone(err)
 	}
@@ -113,7 +113,7 @@ func (f *Folder) lockGrowing(file *os.File, g Growth) error {
 		return err
 	}
 	// Between the two it may have been finished, and must not be written to any more.
-	if named, err := f.root.Lstat(path.Join(Growing, growing(g.Key))); err != nil || !os.SameFile(st, named) {
+	if named, err := f.root.Lstat(path.Join(growingFolder, growing(g.Key))); err != nil || !os.SameFile(st, named) {
 		return ErrBusy
 	}
 	if st.Size() < g.Size {
@@ -122,9 +122,9 @@ func (f *Folder) lockGrowing(file *os.File, g Growth) error {
 	return nil
 }
 
-// syncGrowing makes the names in Growing durable.
+// syncGrowing makes the names in growingFolder durable.
 func (f *Folder) syncGrowing() error {
-	dir, err := f.walk(Growing, true)
+	dir, err := f.walk(growingFolder, true)
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (f *Folder) finish(ctx context.Context, g Growth) error {
 		return err
 	}
 	if err = errors.Join(file.Truncate(g.Size), file.Sync()); err == nil {
-		err = f.place(g.Key, func() error { return f.root.Rename(path.Join(Growing, growing(g.Key)), g.Key) })
+		err = f.place(g.Key, func() error { return f.root.Rename(path.Join(growingFolder, growing(g.Key)), g.Key) })
 	}
 	return closeAfter(file, err)
 }
@@ -277,7 +277,7 @@ func (f *Folder) Drop(_ context.Context, g Growth) error {
 	if err := CheckKey(g.Key); err != nil {
 		return err
 	}
-	err := f.root.Remove(path.Join(Growing, growing(g.Key)))
+	err := f.root.Remove(path.Join(growingFolder, growing(g.Key)))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("drop file %s: %w", g.Key, err)
 	}

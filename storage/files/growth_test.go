@@ -40,7 +40,7 @@ func TestSavesMeanwhile(t *testing.T) {
 	data := random(3 << 20)
 	var saved [][]byte
 	_, err := f.Append(t.Context(), Growth{Key: "a"}, slowReader{bytes.NewReader(data), 80 * time.Millisecond}, func(_ context.Context, g Growth) error {
-		st, err := os.Stat(filepath.Join(dir, Growing, growing("a")))
+		st, err := os.Stat(filepath.Join(dir, growingFolder, growing("a")))
 		if err != nil || st.Size() < g.Size {
 			t.Errorf("saved %d bytes, on disk: %v, %v", g.Size, st, err)
 		}
@@ -153,7 +153,7 @@ func TestFinishedMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := f.openIn(Growing, growing("a"), 0) // as he opens it
+	file, err := f.openIn(growingFolder, growing("a"), 0) // as he opens it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestTooShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(filepath.Join(dir, Growing, growing("a")), 99); err != nil {
+	if err := os.Truncate(filepath.Join(dir, growingFolder, growing("a")), 99); err != nil {
 		t.Fatal(err)
 	}
 	_, appendErr := f.Append(t.Context(), g, bytes.NewReader(random(1)), nil)

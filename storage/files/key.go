@@ -8,9 +8,9 @@ import (
 	"unicode"
 )
 
-// Incoming is the folder, directly under the root, that holds files until they
+// incomingFolder is the folder, directly under the root, that holds files until they
 // are committed. No key may begin with it.
-const Incoming = ".incoming"
+const incomingFolder = ".incoming"
 
 const (
 	// maxKeyBytes is the longest key S3 takes.
@@ -21,7 +21,7 @@ const (
 
 // ErrKey is wrapped by the error of every call given a key that can name no
 // file: empty, absolute, escaping, too long, with a backslash or a control
-// character, or in [Incoming] or [Growing].
+// character, or in a folder of unfinished files.
 var ErrKey = errors.New("not a valid file key")
 
 // CheckKey returns nil when key may name a file, and else an error that wraps
@@ -46,7 +46,7 @@ func keyFault(key string) string {
 		return "has a backslash"
 	case !fs.ValidPath(key):
 		return "is not a plain relative path in UTF-8"
-	case first == Incoming || first == Growing:
+	case first == incomingFolder || first == growingFolder:
 		return "is in the folder of unfinished files"
 	}
 	for part := range strings.SplitSeq(key, "/") {

@@ -17,7 +17,7 @@ func TestKeys(t *testing.T) {
 	f, dir := open(t)
 	for _, key := range []string{
 		"", ".", "..", "/", "/a", "a/", "a//b", "./a", "a/.", "a/..", "../a", "a/../b", `a\b`, "a\x00b", "a\nb", "a\u0085",
-		"a\xff", Incoming, Incoming + "/a", Growing, Growing + "/a", strings.Repeat("x", 256), strings.Repeat("abc/", 256) + "x",
+		"a\xff", incomingFolder, incomingFolder + "/a", growingFolder, growingFolder + "/a", strings.Repeat("x", 256), strings.Repeat("abc/", 256) + "x",
 	} {
 		_, createErr := f.Create(t.Context(), key)
 		_, openErr := f.Open(t.Context(), key)
@@ -71,18 +71,18 @@ func TestPlantedLinks(t *testing.T) {
 			"open": openErr, "stat": statErr, "create": create(f, key), "remove": f.Remove(t.Context(), key),
 			"copy from": f.Copy(t.Context(), key, "x"), "copy to": f.Copy(t.Context(), "mine/file", key),
 		} {
-			if !errors.Is(err, ErrInTheWay) || errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("%s %s: got %v, want only %v", call, key, err, ErrInTheWay)
+			if !errors.Is(err, errInTheWay) || errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s %s: got %v, want only %v", call, key, err, errInTheWay)
 			}
 		}
 	}
 	for _, prefix := range []string{"outside", "inside"} {
-		if _, err := f.Batch(t.Context(), prefix+"/x", 1); !errors.Is(err, ErrInTheWay) {
-			t.Errorf("batch in %s: got %v, want %v", prefix, err, ErrInTheWay)
+		if _, err := f.Batch(t.Context(), prefix+"/x", 1); !errors.Is(err, errInTheWay) {
+			t.Errorf("batch in %s: got %v, want %v", prefix, err, errInTheWay)
 		}
 		for _, err := range f.List(t.Context(), prefix) {
-			if !errors.Is(err, ErrInTheWay) {
-				t.Errorf("list %s: got %v, want %v", prefix, err, ErrInTheWay)
+			if !errors.Is(err, errInTheWay) {
+				t.Errorf("list %s: got %v, want %v", prefix, err, errInTheWay)
 			}
 		}
 	}
@@ -113,7 +113,7 @@ func TestFilesAndFolders(t *testing.T) {
 	f, dir := open(t)
 	put(t, f, "a/b", "x")
 	put(t, f, "c", "y")
-	for key, wantWrite := range map[string]error{"a": ErrInTheWay, "a/b/c": ErrInTheWay, "c/d": ErrInTheWay} {
+	for key, wantWrite := range map[string]error{"a": errInTheWay, "a/b/c": errInTheWay, "c/d": errInTheWay} {
 		_, err := f.Open(t.Context(), key)
 		if !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("open %s: got %v, want %v", key, err, fs.ErrNotExist)
@@ -152,7 +152,7 @@ func TestMissing(t *testing.T) {
 }
 
 func FuzzCheckKey(f *testing.F) {
-	for _, key := range []string{"a", "a/b", "../a", "/a", "a/", `a\b`, Incoming + "/a", "é"} {
+	for _, key := range []string{"a", "a/b", "../a", "/a", "a/", `a\b`, incomingFolder + "/a", "é"} {
 		f.Add(key)
 	}
 	folder, _ := open(f)

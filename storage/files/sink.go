@@ -17,8 +17,8 @@ func (f *Folder) Create(_ context.Context, key string) (*Writer, error) {
 	if err := CheckKey(key); err != nil {
 		return nil, err
 	}
-	temp := path.Join(Incoming, rand.Text())
-	file, err := f.openIn(Incoming, path.Base(temp), os.O_CREATE|os.O_EXCL)
+	temp := path.Join(incomingFolder, rand.Text())
+	file, err := f.openIn(incomingFolder, path.Base(temp), os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return nil, fmt.Errorf("create file %s: %w", key, asFull(err))
 	}

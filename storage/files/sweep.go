@@ -18,15 +18,15 @@ type Swept struct {
 // Sweep implements [Store]. A writer whose file is taken from it this way fails at
 // Commit. What cannot be removed is told in the error; the rest is removed all the same.
 func (f *Folder) Sweep(_ context.Context, idle time.Duration) (Swept, error) {
-	return f.sweep(Incoming, idle, nil)
+	return f.sweep(incomingFolder, idle, nil)
 }
 
 // SweepGrowing implements [Store].
 func (f *Folder) SweepGrowing(_ context.Context, idle time.Duration, known []string) (Swept, error) {
-	return f.sweep(Growing, idle, growingNames(known))
+	return f.sweep(growingFolder, idle, growingNames(known))
 }
 
-// growingNames are the names in Growing of the files with these keys.
+// growingNames are the names in growingFolder of the files with these keys.
 func growingNames(keys []string) map[string]bool {
 	names := make(map[string]bool, len(keys))
 	for _, key := range keys {

@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrInTheWay is wrapped by the error of a call that met something that is
+// errInTheWay is wrapped by the error of a call that met something that is
 // neither a folder on the way to its key nor a file under it: a symbolic link, a
 // device, a file where a folder is needed, or a folder where a file is. In the
 // last two cases, where nothing is wrong but that no file has that key, the error
 // wraps [fs.ErrNotExist] too.
-var ErrInTheWay = errors.New("something else is in the way")
+var errInTheWay = errors.New("something else is in the way")
 
 // wayError says what is in the way.
 type wayError struct {
@@ -38,10 +38,10 @@ func inTheWay(name string, mode fs.FileMode) error {
 	}
 }
 
-func (e *wayError) Error() string { return e.name + ": " + ErrInTheWay.Error() + ": " + e.what }
+func (e *wayError) Error() string { return e.name + ": " + errInTheWay.Error() + ": " + e.what }
 
 func (e *wayError) Is(target error) bool {
-	return target == ErrInTheWay || e.harmless && target == fs.ErrNotExist
+	return target == errInTheWay || e.harmless && target == fs.ErrNotExist
 }
 
 // placeTries is how often a file is put into its folder before giving up on a folder that is removed
@@ -70,7 +70,7 @@ func (f *Folder) place(key string, move func() error) error {
 	var err error
 	for range placeTries {
 		err = f.placeOnce(key, move)
-		if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrInTheWay) {
+		if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, errInTheWay) {
 			break
 		}
 	}
@@ -86,7 +86,7 @@ func (f *Folder) placeOnce(key string, move func() error) error {
 		return err
 	}
 	_, err = regular(dir, path.Base(key))
-	if err == nil || !errors.Is(err, ErrInTheWay) {
+	if err == nil || !errors.Is(err, errInTheWay) {
 		err = move()
 	}
 	if err == nil {

@@ -58,7 +58,7 @@ func TestStoreAndRead(t *testing.T) {
 			}
 		}
 	}
-	if in := onDisk(t, filepath.Join(dir, Incoming)); len(in) > 0 {
+	if in := onDisk(t, filepath.Join(dir, incomingFolder)); len(in) > 0 {
 		t.Errorf("left behind: %q", in)
 	}
 	st, err := os.Stat(filepath.Join(dir, "app/in put/0"))
@@ -218,7 +218,7 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What a crash leaves is a file that no writer knows of.
-	left := filepath.Join(dir, Incoming, "left")
+	left := filepath.Join(dir, incomingFolder, "left")
 	if err := errors.Join(os.WriteFile(left, []byte("left"), 0o600), os.Chtimes(left, hourAgo, hourAgo)); err != nil {
 		t.Fatal(err)
 	}
