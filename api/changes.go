@@ -19,6 +19,9 @@ const (
 	changesLook = 10 * time.Second
 	// changesPause is how long who waits lets pass between two looks, however much goes on.
 	changesPause = 50 * time.Millisecond
+	// changesFarBehind is how many changes there are to come for who is told only the last one of
+	// each file: more than the longest page holds.
+	changesFarBehind = 1000
 )
 
 // Change is one change of a file.
@@ -52,7 +55,9 @@ func (s *Server) listChanges(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	page, err := s.waitChanges(c, storage.ChangesQuery{Cursor: c.QueryParam("cursor"), App: c.QueryParam("app"), Limit: int(limit)}, wait)
+	page, err := s.waitChanges(c, storage.ChangesQuery{
+		Cursor: c.QueryParam("cursor"), App: c.QueryParam("app"), Limit: int(limit), Compact: changesFarBehind,
+	}, wait)
 	switch {
 	case errors.Is(err, storage.ErrBadCursor):
 		return invalidField("query.cursor", "this cursor is not one that this server gave. Start over without one")

@@ -70,6 +70,31 @@ func TestChanges(t *testing.T) {
 	s.get("/api/v1/changes?cursor=" + cursor).problem(http.StatusGone)
 }
 
+// Who is far behind is told only the last change of each file, and who is not of every one.
+func TestCompactChanges(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, idle)
+	s.put("plain", "a", "1")
+	s.put("vision", "b", "1")
+	start := s.changes(url.Values{"cursor": {"now"}}).NextCursor
+	again := func(path string, first, last int) {
+		s.exec(`INSERT INTO changes (app, path, op, file)
+			SELECT app, path, op, jsonb_set(file, '{version}', to_jsonb(v)) FROM changes, generate_series($2::int, $3) AS v
+			WHERE path = $1 AND file ->> 'version' = '1' ORDER BY v`, path, first, last)
+	}
+	again("a", 2, 600)
+	again("b", 2, 3)
+	again("a", 601, 1200)
+	told, cursor := s.follow(start)
+	if diff := cmp.Diff([]string{"vision put b 3", "plain put a 1200"}, told); diff != "" {
+		t.Errorf("far behind (-want +got):\n%s", diff)
+	}
+	again("a", 1201, 1203)
+	if told, _ = s.follow(cursor); len(told) != 3 {
+		t.Errorf("not far behind: %q", told)
+	}
+}
+
 // Who waits is told of a change at once, by whichever process it is made, and of nothing else.
 func TestWaitForChanges(t *testing.T) {
 	t.Parallel()
