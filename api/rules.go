@@ -19,7 +19,7 @@ const (
 	inPerson      // signed in, and not by an API token: those cannot make more of themselves
 	instance      // an instance admin
 	withRight     // holds the right on the app or task that the route names, or on any, when it names none
-	owner         // holds the right on any app; what is another's does not exist
+	owner         // holds the right on any app; what is another's, or is for an app out of reach, does not exist
 )
 
 var (
@@ -72,17 +72,17 @@ var rules = map[string]needs{
 	"GET /api/v1/tasks/:id/outputs.zip":              data,
 	"OPTIONS /api/v1/uploads":                        known,
 	"POST /api/v1/uploads":                           operate, // and data on the app that it names
-	"GET /api/v1/uploads":                            known,   // the caller's own
+	"GET /api/v1/uploads":                            known,   // the caller's own; of an app, with a view of that
 	"GET /api/v1/uploads/:id":                        known,   // as above
 	"HEAD /api/v1/uploads/:id":                       known,   // as above
-	"PATCH /api/v1/uploads/:id":                      sender,
-	"DELETE /api/v1/uploads/:id":                     known,   // the caller's own
+	"PATCH /api/v1/uploads/:id":                      sender,  // the caller's own; of an app, with operate and data on that
+	"DELETE /api/v1/uploads/:id":                     sender,  // as above
 	"POST /api/v1/uploads/s3/multipart":              operate, // and data on the app that it names
-	"GET /api/v1/uploads/s3/multipart/:id":           known,   // the caller's own
-	"GET /api/v1/uploads/s3/multipart/:id/:part":     sender,
-	"GET /api/v1/uploads/s3/multipart/:id/batch":     sender,
-	"POST /api/v1/uploads/s3/multipart/:id/complete": sender,
-	"DELETE /api/v1/uploads/s3/multipart/:id":        known,   // the caller's own
+	"GET /api/v1/uploads/s3/multipart/:id":           known,   // as GET of the upload
+	"GET /api/v1/uploads/s3/multipart/:id/:part":     sender,  // as PATCH of the upload
+	"GET /api/v1/uploads/s3/multipart/:id/batch":     sender,  // as above
+	"POST /api/v1/uploads/s3/multipart/:id/complete": sender,  // as above
+	"DELETE /api/v1/uploads/s3/multipart/:id":        sender,  // as above
 	"GET /api/v1/uploads/s3/params":                  operate, // and data on the app that it names
 	"GET /api/v1/apps/:app/files":                    data,
 	"POST /api/v1/apps/:app/files":                   store,

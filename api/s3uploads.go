@@ -148,16 +148,20 @@ type S3Address struct {
 	Key string `query:"key" doc:"The upload's key"`
 }
 
-// direct returns the caller's upload. That the key is known proves nothing; one that is another
-// upload's is refused all the same.
-func (s *Server) direct(ctx context.Context, in *S3Address) (*jobs.Direct, error) {
+// direct returns the caller's upload, for what takes the given rights on its app. That the key is
+// known proves nothing; one that is another upload's is refused all the same.
+func (s *Server) direct(ctx context.Context, in *S3Address, needed storage.Rights) (*jobs.Direct, error) {
 	id, err := parseID(in.ID)
 	if err != nil && s.hasBucket() {
 		return nil, err
 	}
 	d, err := s.Engine.Direct(ctx, id, requestOf(ctx).caller)
-	if err == nil && in.Key != "" && in.Key != d.Object {
+	switch {
+	case err != nil:
+	case in.Key != "" && in.Key != d.Object:
 		err = storage.ErrNotFound
+	default:
+		err = requestOf(ctx).identity.mayReach(&d.Upload, needed)
 	}
 	if err != nil {
 		return nil, directProblem(ctx, err)
@@ -180,7 +184,7 @@ type S3Part struct {
 type s3PartsOutput struct{ Body []S3Part }
 
 func (s *Server) listS3Parts(ctx context.Context, in *S3Address) (*s3PartsOutput, error) {
-	d, err := s.direct(ctx, in)
+	d, err := s.direct(ctx, in, storage.View)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +220,7 @@ type s3SignOutput struct{ Body S3Signed }
 const s3Expires = int(files.SignedFor / 1e9)
 
 func (s *Server) signS3Part(ctx context.Context, in *s3SignInput) (*s3SignOutput, error) {
-	d, err := s.direct(ctx, &in.S3Address)
+	d, err := s.direct(ctx, &in.S3Address, changeUpload)
 	if err != nil {
 		return nil, err
 	}
@@ -253,7 +257,7 @@ type S3Batch struct {
 type s3BatchOutput struct{ Body S3Batch }
 
 func (s *Server) signS3Parts(ctx context.Context, in *s3BatchInput) (*s3BatchOutput, error) {
-	d, err := s.direct(ctx, &in.S3Address)
+	d, err := s.direct(ctx, &in.S3Address, changeUpload)
 	if err != nil {
 		return nil, err
 	}
@@ -299,7 +303,7 @@ type S3Completed struct {
 type s3CompleteOutput struct{ Body S3Completed }
 
 func (s *Server) completeS3Upload(ctx context.Context, in *s3CompleteInput) (*s3CompleteOutput, error) {
-	d, err := s.direct(ctx, &in.S3Address)
+	d, err := s.direct(ctx, &in.S3Address, changeUpload)
 	if err != nil {
 		return nil, err
 	}
@@ -319,7 +323,7 @@ type s3AbortOutput struct {
 }
 
 func (s *Server) abortS3Upload(ctx context.Context, in *S3Address) (*s3AbortOutput, error) {
-	d, err := s.direct(ctx, in)
+	d, err := s.direct(ctx, in, changeUpload)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"longhaul/api"
+	"longhaul/storage"
 	"longhaul/storage/files"
 	"longhaul/storage/files/s3test"
 )
@@ -265,6 +266,37 @@ func TestToBucketOwner(t *testing.T) {
 	b.send(uploadPath(u.UploadID), 0, "x").problem(http.StatusConflict)
 	b.tus(http.MethodDelete, uploadPath(u.UploadID), nil).want(http.StatusNoContent)
 	b.wantEmpty()
+}
+
+// A token signs for, completes and aborts only what is for its apps, and only what it may do there.
+func TestToBucketByToken(t *testing.T) {
+	t.Parallel()
+	b := newBucketSite(t, idle)
+	all := storage.View | storage.Operate | storage.Data
+	u := b.begin(object{"metadata": object{"app": "plain"}})
+	part := b.sendPart(u, 1, "bytes")
+	form := b.form("/params?filename=x&metadata%5Bapp%5D=plain")
+	b.sendForm(form, "some bytes").want(http.StatusCreated)
+	for who, want := range map[string][2]int{ // to see it, and to change it
+		b.tokenOf(storage.LocalAdmin, all, "vision"):                          {http.StatusNotFound, http.StatusNotFound},
+		b.tokenOf(storage.LocalAdmin, storage.View, "vision"):                 {http.StatusNotFound, http.StatusForbidden},
+		b.tokenOf(storage.LocalAdmin, storage.View, "plain"):                  {http.StatusOK, http.StatusForbidden},
+		b.tokenOf(storage.LocalAdmin, storage.View|storage.Operate, "plain"):  {http.StatusOK, http.StatusForbidden},
+		b.tokenOf(storage.LocalAdmin, storage.View|storage.Data, "plain"):     {http.StatusOK, http.StatusForbidden},
+		b.tokenOf(storage.LocalAdmin, storage.Operate|storage.Data, "plain"):  {http.StatusNotFound, http.StatusForbidden},
+		b.tokenOf(storage.LocalAdmin, storage.View|storage.Operate, "vision"): {http.StatusNotFound, http.StatusNotFound},
+	} {
+		auth := []string{"Authorization", "Bearer " + who}
+		b.get(at(u, ""), auth...).want(want[0])
+		b.get(uploadPath(form.id()), auth...).want(want[0])
+		b.get(at(u, "/2"), auth...).want(want[1])
+		b.get(at(u, "/batch", "partNumbers", "2"), auth...).want(want[1])
+		b.do(http.MethodPost, at(u, "/complete"), object{"parts": []object{part}}, auth...).want(want[1])
+		b.do(http.MethodDelete, at(u, ""), nil, auth...).want(want[1])
+	}
+	mine := "Bearer " + b.tokenOf(storage.LocalAdmin, all, "plain")
+	b.get(at(u, "/2"), "Authorization", mine).want(http.StatusOK)
+	b.do(http.MethodDelete, at(u, ""), nil, "Authorization", mine).want(http.StatusOK)
 }
 
 // A part that is bound to its length and its checksum takes no other bytes.

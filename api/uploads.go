@@ -42,6 +42,9 @@ func (s *Server) uploadRoutes(g *echo.Group) {
 	s.s3Routes()
 }
 
+// changeUpload is what it takes on its app to change an upload; to see it, a view of the app is enough.
+const changeUpload = storage.View | storage.Operate | storage.Data
+
 // serveTus handles POST and OPTIONS of /api/v1/uploads, and HEAD, PATCH and DELETE of
 // /api/v1/uploads/{id}: uploads belong to who made them, and to nobody else they exist.
 func (s *Server) serveTus(c echo.Context) error {
@@ -50,7 +53,14 @@ func (s *Server) serveTus(c echo.Context) error {
 	if req.Method == http.MethodDelete { // it is no matter of the protocol's version
 		req.Header.Set("Tus-Resumable", "1.0.0")
 	}
-	err := s.tus.Serve(informing{c.Response()}, req, tus.Call{Caller: r.caller, Base: s.base(req), Stopping: s.stopping, MayUse: r.mayUploadFor})
+	needed := changeUpload
+	if req.Method == http.MethodHead {
+		needed = storage.View
+	}
+	err := s.tus.Serve(informing{c.Response()}, req, tus.Call{
+		Caller: r.caller, Base: s.base(req), Stopping: s.stopping, MayUse: r.mayUploadFor,
+		MayReach: func(u *storage.Upload) error { return r.identity.mayReach(u, needed) },
+	})
 	return uploadProblem(req.Context(), c, err)
 }
 
@@ -69,6 +79,22 @@ func (r *request) mayUploadTo(app, location string) error {
 			Fields: []jobs.Field{{Location: location, Message: "app names none"}},
 		}
 	case !rights.Has(storage.Operate | storage.Data):
+		return errForbidden
+	}
+	return nil
+}
+
+// mayReach says why the caller may not do with an upload of theirs what takes the given rights on its
+// app, or nil: their token may be for less than they made it with, and a membership may have ended.
+// Of one without an app the rule of the route says enough.
+func (i *identity) mayReach(u *storage.Upload, needed storage.Rights) error {
+	if u.App == nil {
+		return nil
+	}
+	switch rights := i.rights(*u.App); {
+	case !rights.Has(storage.View):
+		return storage.ErrNotFound
+	case !rights.Has(needed):
 		return errForbidden
 	}
 	return nil
@@ -211,10 +237,7 @@ func (s *Server) getUpload(c echo.Context) error {
 // something is to happen to it yet.
 func (s *Server) waitUpload(c echo.Context, id uuid.UUID) (storage.Upload, error) {
 	by, known := requestOf(c.Request().Context()).caller, c.Request().Header.Get("If-None-Match")
-	if err := s.Engine.LookForUpload(c.Request().Context(), id, by); err != nil {
-		return storage.Upload{}, err
-	}
-	u, err := s.db.Upload(c.Request().Context(), id, by.Person)
+	u, err := s.seenUpload(c.Request().Context(), id)
 	if err != nil {
 		return u, err
 	}
@@ -229,10 +252,30 @@ func (s *Server) waitUpload(c echo.Context, id uuid.UUID) (storage.Upload, error
 			return u, err
 		}
 	}
-	if _, err := s.identify(c); errors.Is(err, errUnauthorized) { // the session may have ended
+	now, err := s.identify(c)
+	switch {
+	case errors.Is(err, errUnauthorized): // the session may have ended
 		return u, err
+	case err == nil: // what the database cannot be asked now, it could a moment ago
+		return u, now.mayReach(&u, storage.View)
 	}
 	return u, nil
+}
+
+// seenUpload returns the caller's upload, with what has come of it to the bucket without a word.
+func (s *Server) seenUpload(ctx context.Context, id uuid.UUID) (storage.Upload, error) {
+	r := requestOf(ctx)
+	u, err := s.db.Upload(ctx, id, r.caller.Person)
+	if err == nil {
+		err = r.identity.mayReach(&u, storage.View)
+	}
+	if err != nil || u.Protocol != storage.ToBucket {
+		return u, err
+	}
+	if err := s.Engine.LookForUpload(ctx, id, r.caller); err != nil {
+		return u, err
+	}
+	return s.db.Upload(ctx, id, r.caller.Person)
 }
 
 type listUploadsInput struct {
@@ -242,13 +285,14 @@ type listUploadsInput struct {
 
 type listUploadsOutput struct{ Body Page[*Upload] }
 
-// listUploads handles GET /api/v1/uploads, for whoever is signed in: their own.
+// listUploads handles GET /api/v1/uploads, for whoever is signed in: their own, but for those of apps
+// that they may not see.
 func (s *Server) listUploads(ctx context.Context, in *listUploadsInput) (*listUploadsOutput, error) {
 	before, err := cursorID(in.Cursor)
 	if err != nil {
 		return nil, err
 	}
-	uploads, err := s.db.Uploads(ctx, requestOf(ctx).caller.Person, before, in.Limit+1)
+	uploads, err := s.scope(ctx).Uploads(ctx, requestOf(ctx).caller.Person, before, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}

@@ -526,6 +526,63 @@ func TestUploadOwner(t *testing.T) {
 	s.get(uploadsPath + "?cursor=x").problem(http.StatusUnprocessableEntity)
 }
 
+// A token reaches no uploads of its owner but those for its apps, and does no more with them than it
+// is for.
+func TestUploadByToken(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, idle)
+	token := func(rights storage.Rights, apps ...string) string {
+		return "Bearer " + s.tokenOf(storage.LocalAdmin, rights, apps...)
+	}
+	all := storage.View | storage.Operate | storage.Data
+	elsewhere, seeing, noData := token(all, "vision"), token(storage.View, "plain"), token(storage.View|storage.Operate, "plain")
+	text := noise(t, 3<<20)
+	path := s.makeUpload(len(text), "Upload-Metadata", meta("app", "plain"))
+	piece := s.makeUpload(1, "Upload-Concat", "partial", "Upload-Metadata", meta("app", "plain"))
+	s.send(piece, 0, "x").want(http.StatusNoContent)
+	free := s.makeUpload(1)
+
+	// Who may not see it does not even interrupt it.
+	conn := s.hang(path, len(text), text[:2<<20])
+	s.tus(http.MethodHead, path, nil, "Authorization", elsewhere).want(http.StatusNotFound)
+	s.send(path, 0, "x", "Authorization", elsewhere).problem(http.StatusNotFound)
+	s.send(path, 0, "x", "Authorization", seeing).problem(http.StatusForbidden)
+	s.send(path, 0, "x", "Authorization", noData).problem(http.StatusForbidden)
+	conn.say(text[2<<20:])
+	if status, body := conn.answer(); status != http.StatusNoContent {
+		t.Fatalf("the request that was under way: %d %s", status, body)
+	}
+
+	s.get(path, "Authorization", elsewhere).problem(http.StatusNotFound)
+	s.get(path+"?wait=1", "Authorization", elsewhere).problem(http.StatusNotFound)
+	s.tus(http.MethodDelete, path, nil, "Authorization", elsewhere).problem(http.StatusNotFound)
+	s.tus(http.MethodPost, uploadsPath, nil, "Upload-Concat", "final;"+piece, "Authorization", elsewhere).problem(http.StatusNotFound)
+	s.post(importTask(object{"upload": strings.TrimPrefix(path, uploadsPath+"/")}), nil, "Authorization", elsewhere).wantField("body.upload", "no such upload")
+	s.get(path, "Authorization", seeing).want(http.StatusOK)
+	s.tus(http.MethodHead, path, nil, "Authorization", seeing).want(http.StatusOK)
+	for _, less := range []string{seeing, noData} {
+		s.tus(http.MethodDelete, path, nil, "Authorization", less).problem(http.StatusForbidden)
+		s.tus(http.MethodPost, uploadsPath, nil, "Upload-Concat", "final;"+piece, "Authorization", less).problem(http.StatusForbidden)
+	}
+	for who, want := range map[string][]string{elsewhere: {free}, seeing: {free, piece, path}} {
+		var page struct{ Items []api.Upload }
+		s.get(uploadsPath, "Authorization", who).want(http.StatusOK).into(&page)
+		var listed []string
+		for _, u := range page.Items {
+			listed = append(listed, uploadPath(u.ID))
+		}
+		if !slices.Equal(listed, want) {
+			t.Errorf("listed %v, want %v", listed, want)
+		}
+	}
+	// What is for no app is changed by who changes something somewhere.
+	s.get(free, "Authorization", seeing).want(http.StatusOK)
+	s.tus(http.MethodDelete, free, nil, "Authorization", seeing).problem(http.StatusForbidden)
+	s.send(free, 0, "x", "Authorization", elsewhere).want(http.StatusNoContent)
+	s.tus(http.MethodDelete, free, nil, "Authorization", elsewhere).want(http.StatusNoContent)
+	s.tus(http.MethodDelete, path, nil, "Authorization", token(all, "plain")).want(http.StatusNoContent)
+}
+
 // What a person, and an app, has of unused uploads is bounded, whoever else asks at the same time.
 func TestUploadQuota(t *testing.T) {
 	t.Parallel()

@@ -65,7 +65,13 @@ func (e *Engine) usableUpload(ctx context.Context, id uuid.UUID, by Caller, app 
 	if err := e.LookForUpload(ctx, id, by); err != nil {
 		return storage.Upload{}, err
 	}
-	return e.db.UsableUpload(ctx, id, by.Person, app)
+	u, err := e.db.UsableUpload(ctx, id, by.Person, app)
+	if err != nil && u.App != nil { // what is for an app out of reach does not exist
+		if _, hidden := e.db.For(by.Reach).App(ctx, *u.App); hidden != nil {
+			err = hidden
+		}
+	}
+	return u, err
 }
 
 // look moves on an upload that has come as a whole, and reports whether it has.

@@ -214,11 +214,12 @@ func (d *DB) Upload(ctx context.Context, id, owner uuid.UUID) (Upload, error) {
 }
 
 // Uploads returns up to limit uploads of an owner, newest first: with before, only those made
-// before that one.
-func (d *DB) Uploads(ctx context.Context, owner uuid.UUID, before *uuid.UUID, limit int) ([]Upload, error) {
-	rows, err := d.Pool.Query(ctx, `
+// before that one. Those of apps that the caller may not view are left out.
+func (s *Scope) Uploads(ctx context.Context, owner uuid.UUID, before *uuid.UUID, limit int) ([]Upload, error) {
+	rows, err := s.db.Pool.Query(ctx, `
 		SELECT `+uploadColumns+` FROM uploads
-		WHERE owner = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3`, owner, before, limit)
+		WHERE owner = $7 AND ($8::uuid IS NULL OR id < $8) AND (app IS NULL OR `+inReach+`) ORDER BY id DESC LIMIT $9`,
+		s.reach.values(View, owner, before, limit)...)
 	if err != nil {
 		return nil, err
 	}

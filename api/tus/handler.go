@@ -14,6 +14,7 @@ import (
 	"github.com/tus/tusd/v2/pkg/handler"
 
 	"longhaul/jobs"
+	"longhaul/storage"
 )
 
 // Config is what a Handler needs.
@@ -43,6 +44,8 @@ type Call struct {
 	Stopping context.Context
 	// MayUse says why the caller may not make an upload for an app, or nil.
 	MayUse func(app string) error
+	// MayReach says why the caller may not do with an upload of theirs what the request asks, or nil.
+	MayReach func(u *storage.Upload) error
 }
 
 // Error is an answer that is no success, in words for whoever reads it.

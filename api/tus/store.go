@@ -119,11 +119,20 @@ func (st *store) GetUpload(ctx context.Context, text string) (handler.Upload, er
 	if s.hold != nil && s.hold.Upload.ID == id {
 		return &upload{s, &s.hold.Upload}, nil
 	}
-	row, err := st.config.Engine.DB().Upload(ctx, id, s.Caller.Person)
+	row, err := s.find(ctx, id)
+	return &upload{s, row}, err
+}
+
+// find returns the upload as it is, if the caller may do with it what the request asks.
+func (s *session) find(ctx context.Context, id uuid.UUID) (*storage.Upload, error) {
+	row, err := s.config.Engine.DB().Upload(ctx, id, s.Caller.Person)
+	if err == nil {
+		err = s.MayReach(&row)
+	}
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, handler.ErrNotFound
 	}
-	return &upload{s, &row}, s.fail(err)
+	return &row, s.fail(err)
 }
 
 // AsTerminatableUpload implements handler.TerminaterDataStore.
@@ -272,12 +281,15 @@ type lock struct {
 // unlockTime bounds how long letting go of an upload may take. Whoever wants it then takes it.
 const unlockTime = 5 * time.Second
 
-// Lock takes the upload from whoever holds it.
+// Lock takes the upload from whoever holds it, which nobody is bothered for by one who may not.
 //
 // tusd's own way to end a request, the function that is not used, races with the beginning of it.
 func (l *lock) Lock(ctx context.Context, _ func()) error {
 	s := sessionOf(ctx)
 	id, err := parseID(l.id)
+	if err == nil {
+		_, err = s.find(ctx, id)
+	}
 	if err != nil {
 		return err
 	}
