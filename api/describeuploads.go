@@ -81,8 +81,8 @@ func (s *Server) describeTus() {
 	s.document(huma.Operation{
 		OperationID: "get-upload", Method: http.MethodGet, Path: uploadPath, Tags: []string{"Uploads"},
 		Summary: "Get an upload",
-		Description: "Answers 304 when it still is as If-None-Match names it. With wait, holds the answer until it differs from that, " +
-			"or is finished or failed.",
+		Description: "Answers 304 when it still is as If-None-Match names it. With wait, holds the answer until it differs from that; " +
+			"without If-None-Match, until its state is another: of one that is finishing, until it is finished or failed.",
 		Parameters: []*huma.Param{uploadIDParam(), waitParam(), headerParam("If-None-Match", "The ETag of an earlier answer")},
 		Responses: map[string]*huma.Response{
 			"200": {

@@ -233,8 +233,8 @@ func (s *Server) getUpload(c echo.Context) error {
 	return c.JSONBlob(http.StatusOK, body)
 }
 
-// waitUpload holds as long as ?wait asks, while the upload is as If-None-Match names it and
-// something is to happen to it yet.
+// waitUpload holds as long as ?wait asks, while something is to happen to the upload yet and it is as
+// If-None-Match names it or, without that, in the state in which it was.
 func (s *Server) waitUpload(c echo.Context, id uuid.UUID) (storage.Upload, error) {
 	by, known := requestOf(c.Request().Context()).caller, c.Request().Header.Get("If-None-Match")
 	u, err := s.seenUpload(c.Request().Context(), id)
@@ -247,7 +247,7 @@ func (s *Server) waitUpload(c echo.Context, id uuid.UUID) (storage.Upload, error
 	}
 	ctx, cancel := s.untilStop(c.Request().Context(), wait)
 	defer cancel()
-	for ctx.Err() == nil && !u.Final() && matches(known, u.Version) {
+	for began := u.State; ctx.Err() == nil && !u.Final() && (matches(known, u.Version) || known == "" && u.State == began); {
 		if u, err = s.Engine.WaitUpload(ctx, id, by, u.Version); err != nil {
 			return u, err
 		}

@@ -826,6 +826,46 @@ func TestUploadWait(t *testing.T) {
 	}
 }
 
+// Who waits and names no version of the upload learns when its state is another.
+func TestUploadWaitForState(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, idle)
+	path := s.makeUpload(10)
+	wait := func() chan *answer {
+		told := make(chan *answer, 1)
+		go func() { told <- s.get(path + "?wait=60") }()
+		s.eventually("somebody waits", func() bool { return s.active.Load() == 1 })
+		return told
+	}
+	tells := func(told chan *answer, state string) {
+		t.Helper()
+		select {
+		case a := <-told:
+			var u api.Upload
+			a.want(http.StatusOK).into(&u)
+			if u.State != state {
+				t.Errorf("told that it is %s, want %s", u.State, state)
+			}
+		case <-time.After(patience):
+			t.Fatalf("that it is %s is not told", state)
+		}
+	}
+	receiving := wait()
+	s.send(path, 0, "hello").want(http.StatusNoContent)
+	s.send(path, 5, "world").want(http.StatusNoContent)
+	tells(receiving, "finishing")
+	finishing := wait()
+	s.startEngine()
+	tells(finishing, "finished")
+	began := time.Now()
+	s.get(path + "?wait=60").want(http.StatusOK)
+	if took := time.Since(began); took > patience/2 {
+		t.Errorf("a finished one is told of after %s", took)
+	}
+	another := s.makeUpload(10)
+	s.get(another + "?wait=1").want(http.StatusOK)
+}
+
 // Uploads whose bytes do not come are ended, and can be gone on with.
 func TestSlowUploads(t *testing.T) {
 	t.Parallel()
