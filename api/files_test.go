@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -145,6 +146,23 @@ func TestFileDigests(t *testing.T) {
 		t.Errorf("a wrong digest in the trailer: %s", resp.Status)
 	}
 	s.get(fileURL("plain", "b")).problem(http.StatusNotFound)
+	trailed := func(announced, header, trailer string) int {
+		got := s.raw([]byte(head("PUT "+fileURL("plain", "a"), "Transfer-Encoding: chunked", "Trailer: "+announced, header) +
+			inChunks([]byte("bytes"), 5) + "0\r\n" + trailer + "\r\n\r\n"))
+		status, err := strconv.Atoi(strings.Fields(got)[1])
+		must(t, err)
+		return status
+	}
+	// Of the trailer only that counts which was announced, and that must come.
+	if got := trailed("X-Foo", "Content-Digest: "+right, "Content-Digest: sha-512=:"+b64SHA512("others")+":"); got != http.StatusOK {
+		t.Errorf("a digest that was not announced: %d", got)
+	}
+	if got := trailed("Content-Digest", "X-Foo: 1", "X-Foo: 1"); got != http.StatusUnprocessableEntity {
+		t.Errorf("without the digest that was announced: %d", got)
+	}
+	if got := trailed("Content-Digest", "Repr-Digest: "+wrong, "Content-Digest: "+right); got != http.StatusUnprocessableEntity {
+		t.Errorf("with two digests that differ: %d", got)
+	}
 	if n := len(s.stored()); n != 1 {
 		t.Errorf("%d files are stored for one", n)
 	}

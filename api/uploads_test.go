@@ -35,6 +35,11 @@ func hexSHA256(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+func b64SHA512(text string) string {
+	sum := sha512.Sum512([]byte(text))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
 // content is what is stored of a finished upload.
 func (s *server) content(id string) string {
 	s.t.Helper()
@@ -368,10 +373,7 @@ func TestChecksum(t *testing.T) {
 		}
 	}
 	path := s.makeUpload(10)
-	sha512of := func(text string) string {
-		sum := sha512.Sum512([]byte(text))
-		return "sha-512=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
-	}
+	sha512of := func(text string) string { return "sha-512=:" + b64SHA512(text) + ":" }
 	s.send(path, 0, "hello", "Upload-Checksum", "sha3 abc").problem(http.StatusBadRequest)
 	s.send(path, 0, "hello", "Upload-Checksum", "sha1 abc").problem(http.StatusBadRequest)
 	s.send(path, 0, "hello", "Content-Digest", "sha-256=abc").problem(http.StatusBadRequest)
@@ -401,6 +403,8 @@ func TestChecksumTrailer(t *testing.T) {
 		"unknown":         {"Upload-Checksum", "Upload-Checksum: sha3 abc", http.StatusBadRequest},
 		"missing":         {"Upload-Checksum", "X-Other: 1", http.StatusBadRequest},
 		"none announced":  {"X-Other", "X-Other: 1", http.StatusNoContent},
+		"not announced":   {"X-Other", "Upload-Checksum: " + checksum("md5", "hallo"), http.StatusNoContent},
+		"besides":         {"Upload-Checksum", "Upload-Checksum: " + checksum("sha1", "hello") + "\r\nContent-Digest: sha-512=:" + b64SHA512("hallo") + ":", http.StatusNoContent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := s.in(t)

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"hash"
 	"hash/crc32"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,7 +18,10 @@ import (
 // checksumAlgorithms are what Upload-Checksum may name.
 var checksumAlgorithms = []string{"sha1", "sha256", "md5", "crc32"}
 
-// hashes make the algorithms of Upload-Checksum and of Content-Digest, by their names there.
+// digestAlgorithms are those that RFC 9530 calls active.
+var digestAlgorithms = []string{"sha-256", "sha-512"}
+
+// hashes make the algorithms of Upload-Checksum and of RFC 9530, by their names there.
 var hashes = map[string]func() hash.Hash{
 	"sha1":    sha1.New,
 	"sha256":  sha256.New,
@@ -34,31 +36,37 @@ const (
 	contentDigest  = "Content-Digest"
 )
 
-// check holds one chunk against the digests that its client sent with it: Upload-Checksum, and
-// Content-Digest, in the header or after the body, in the trailer.
-type check struct {
+// Check holds the bytes of a request against the digests that its client sends with them, in the
+// header or, where it announces that there, behind the body, in the trailer.
+type Check struct {
 	sums    map[string]hash.Hash
-	want    map[string][]byte
-	trailer http.Header // complete once the body has ended; nil: none was announced
+	claims  []claim
+	late    []string    // the fields that are to come in the trailer
+	trailer http.Header // complete once the body has ended
 }
 
-// newCheck reads what a request says of its chunk; nil: nothing. The error is an *Error.
-func newCheck(r *http.Request) (*check, error) {
-	c := &check{sums: make(map[string]hash.Hash), want: make(map[string][]byte)}
-	if err := c.claims(r.Header); err != nil {
+// claim is a digest that a client told.
+type claim struct {
+	field, algorithm string
+	digest           []byte
+}
+
+// NewCheck reads what a request says of its bytes in the given fields: Upload-Checksum, and those of
+// RFC 9530. Nil: nothing. The error is an *Error.
+func NewCheck(r *http.Request, fields ...string) (*Check, error) {
+	claims, err := claimsIn(r.Header, fields)
+	if err != nil {
 		return nil, err
 	}
-	for name := range c.want {
-		c.sums[name] = hashes[name]()
+	c := &Check{sums: make(map[string]hash.Hash), claims: claims, trailer: r.Trailer}
+	for _, claim := range claims {
+		c.add(claim.algorithm)
 	}
-	// Which algorithm a trailer will name is not known before it comes.
-	if _, announced := r.Trailer[uploadChecksum]; announced {
-		c.add(checksumAlgorithms...)
-		c.trailer = r.Trailer
-	}
-	if _, announced := r.Trailer[contentDigest]; announced {
-		c.add("sha-256", "sha-512")
-		c.trailer = r.Trailer
+	for _, field := range fields {
+		if _, announced := r.Trailer[field]; announced {
+			c.late = append(c.late, field)
+			c.add(algorithmsOf(field)...) // which one it will name is not known before it comes
+		}
 	}
 	if len(c.sums) == 0 {
 		return nil, nil //nolint:nilnil // documented
@@ -66,52 +74,71 @@ func newCheck(r *http.Request) (*check, error) {
 	return c, nil
 }
 
-func (c *check) add(names ...string) {
-	for _, name := range names {
+func algorithmsOf(field string) []string {
+	if field == uploadChecksum {
+		return checksumAlgorithms
+	}
+	return digestAlgorithms
+}
+
+func (c *Check) add(algorithms ...string) {
+	for _, name := range algorithms {
 		if c.sums[name] == nil {
 			c.sums[name] = hashes[name]()
 		}
 	}
 }
 
-// claims reads the digests in a header or a trailer.
-func (c *check) claims(h http.Header) error {
-	if text := h.Get(uploadChecksum); text != "" {
-		name, sum, err := parseChecksum(text)
+// claimsIn reads the digests in fields of a header or a trailer.
+func claimsIn(h http.Header, fields []string) ([]claim, error) {
+	var claims []claim
+	for _, field := range fields {
+		digests, err := parseField(field, h.Values(field))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		c.want[name] = sum
+		for algorithm, digest := range digests {
+			claims = append(claims, claim{field, algorithm, digest})
+		}
 	}
-	digests, err := ParseDigests(contentDigest, h.Values(contentDigest))
-	maps.Copy(c.want, digests)
-	return err
+	return claims, nil
 }
 
-// Write takes in a part of the chunk. It returns no error.
-func (c *check) Write(p []byte) (int, error) {
+func parseField(field string, values []string) (map[string][]byte, error) {
+	switch {
+	case field != uploadChecksum:
+		return parseDigests(field, values)
+	case len(values) == 0 || values[0] == "":
+		return nil, nil
+	}
+	name, sum, err := parseChecksum(values[0])
+	return map[string][]byte{name: sum}, err
+}
+
+// Write takes in a part of the bytes. It returns no error.
+func (c *Check) Write(p []byte) (int, error) {
 	for _, sum := range c.sums {
 		sum.Write(p)
 	}
 	return len(p), nil
 }
 
-// agree says, once the chunk has ended, whether it is what its client sent. The error is an *Error.
-func (c *check) agree() error {
-	if c.trailer != nil {
-		for _, name := range []string{uploadChecksum, contentDigest} {
-			if sent, announced := c.trailer[name]; announced && len(sent) == 0 {
-				return &Error{Status: http.StatusBadRequest, Detail: name + " was announced as a trailer and did not come. Nothing of this chunk was kept."}
-			}
-		}
-		if err := c.claims(c.trailer); err != nil {
-			return err
+// Agree says, once the body has ended, whether it is what its client sent. Of the trailer only that
+// counts which was announced: nothing was made ready for more. The error is an *Error.
+func (c *Check) Agree() error {
+	for _, field := range c.late {
+		if len(c.trailer[field]) == 0 {
+			return &Error{Status: http.StatusBadRequest, Field: field, Detail: field + " was announced as a trailer and did not come. Nothing was kept."}
 		}
 	}
-	for name, want := range c.want {
-		if !bytes.Equal(c.sums[name].Sum(nil), want) {
-			return &Error{Status: StatusChecksumMismatch, Detail: fmt.Sprintf(
-				"The %s of the bytes that came is another than the one sent with them: they were changed on their way. Nothing of this chunk was kept; send it again.", name)}
+	late, err := claimsIn(c.trailer, c.late)
+	if err != nil {
+		return err
+	}
+	for _, claim := range append(late, c.claims...) {
+		if !bytes.Equal(c.sums[claim.algorithm].Sum(nil), claim.digest) {
+			return &Error{Status: StatusChecksumMismatch, Field: claim.field, Detail: fmt.Sprintf(
+				"The %s of the bytes that came is another than the one sent with them: they were changed on their way. Nothing was kept; send them again.", claim.algorithm)}
 		}
 	}
 	return nil
@@ -122,22 +149,21 @@ func parseChecksum(text string) (name string, sum []byte, err error) {
 	name, encoded, _ := strings.Cut(strings.TrimSpace(text), " ")
 	if !slices.Contains(checksumAlgorithms, name) {
 		known := strings.Join(checksumAlgorithms, ", ")
-		return "", nil, &Error{Status: http.StatusBadRequest, Detail: "Upload-Checksum names an algorithm that this server does not know. It knows " + known + "."}
+		return "", nil, &Error{Status: http.StatusBadRequest, Field: uploadChecksum, Detail: "Upload-Checksum names an algorithm that this server does not know. It knows " + known + "."}
 	}
 	if sum, err = base64.StdEncoding.DecodeString(strings.TrimSpace(encoded)); err != nil || len(sum) != hashes[name]().Size() {
-		return "", nil, &Error{Status: http.StatusBadRequest, Detail: "Upload-Checksum is not an algorithm, a space, and its digest as Base64."}
+		return "", nil, &Error{Status: http.StatusBadRequest, Field: uploadChecksum, Detail: "Upload-Checksum is not an algorithm, a space, and its digest as Base64."}
 	}
 	return name, sum, nil
 }
 
-// ParseDigests reads the fields of a digest header (RFC 9530), a dictionary of byte sequences as in
-// sha-256=:…:, and returns those of the algorithms that RFC 9530
-// calls active, sha-256 and sha-512. The error is an *Error.
-func ParseDigests(header string, fields []string) (map[string][]byte, error) {
+// parseDigests reads the fields of a digest header (RFC 9530), a dictionary of byte sequences as in
+// sha-256=:…:, and returns those of digestAlgorithms. The error is an *Error.
+func parseDigests(header string, fields []string) (map[string][]byte, error) {
 	digests := make(map[string][]byte)
 	for member := range strings.SplitSeq(strings.Join(fields, ","), ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(member), "=")
-		if name != "sha-256" && name != "sha-512" {
+		if !slices.Contains(digestAlgorithms, name) {
 			continue // to be ignored, says RFC 9530
 		}
 		value, _, _ = strings.Cut(value, ";") // parameters have no meaning here
@@ -145,7 +171,7 @@ func ParseDigests(header string, fields []string) (map[string][]byte, error) {
 		encoded, ends := strings.CutSuffix(encoded, ":")
 		sum, err := base64.StdEncoding.DecodeString(encoded)
 		if !begins || !ends || err != nil || len(sum) != hashes[name]().Size() {
-			return nil, &Error{Status: http.StatusBadRequest, Detail: header + " is not written as RFC 9530 says: " + name + "=:…:, with the digest as Base64."}
+			return nil, &Error{Status: http.StatusBadRequest, Field: header, Detail: header + " is not written as RFC 9530 says: " + name + "=:…:, with the digest as Base64."}
 		}
 		digests[name] = sum
 	}

@@ -34,7 +34,7 @@ func TestParseDigests(t *testing.T) {
 		"without value":  {[]string{"sha-256"}, nil},
 		"in other words": {[]string{"SHA-256=:" + helloSHA256 + ":"}, map[string][]byte{}}, // keys are lower case
 	} {
-		got, err := ParseDigests("Repr-Digest", test.fields)
+		got, err := parseDigests("Repr-Digest", test.fields)
 		if test.want == nil {
 			if err == nil || !strings.Contains(err.Error(), "Repr-Digest") {
 				t.Errorf("%s: %v, %v", name, got, err)
@@ -52,7 +52,7 @@ func FuzzDigests(f *testing.F) {
 	f.Add("sha-512=::;,=,:")
 	f.Add("sha1 qvTGHdzF6KLavt4PO0gs2a6pQ00=")
 	f.Fuzz(func(t *testing.T, text string) {
-		digests, err := ParseDigests("Content-Digest", []string{text})
+		digests, err := parseDigests("Content-Digest", []string{text})
 		for name, sum := range digests {
 			if err != nil || len(sum) != hashes[name]().Size() {
 				t.Errorf("%q: %s is %x, %v", text, name, sum, err)
@@ -72,16 +72,16 @@ func TestSeveralDigests(t *testing.T) {
 	r.Header.Set("Upload-Checksum", "sha1 qvTGHdzF6KLavt4PO0gs2a6pQ00=")
 	r.Header.Set("Content-Digest", "sha-256=:"+helloSHA256+":")
 	for text, want := range map[string]bool{"hello": true, "hallo": false} {
-		c, err := newCheck(r)
+		c, err := NewCheck(r, uploadChecksum, contentDigest)
 		if err != nil || len(c.sums) != 2 {
 			t.Fatalf("%+v, %v", c, err)
 		}
 		_, _ = c.Write([]byte(text)) // it has no errors
-		if got := c.agree(); (got == nil) != want {
+		if got := c.Agree(); (got == nil) != want {
 			t.Errorf("%s: %v", text, got)
 		}
 	}
-	if c, err := newCheck(httptest.NewRequest(http.MethodPatch, "/", nil)); c != nil || err != nil {
+	if c, err := NewCheck(httptest.NewRequest(http.MethodPatch, "/", nil), uploadChecksum, contentDigest); c != nil || err != nil {
 		t.Errorf("of no digest: %+v, %v", c, err)
 	}
 }

@@ -52,6 +52,7 @@ type Call struct {
 type Error struct {
 	Status int
 	Detail string
+	Field  string // of the header, where a digest in it is the reason
 }
 
 func (e *Error) Error() string { return e.Detail }
@@ -92,7 +93,7 @@ func New(config Config) *Handler {
 // what is spoken here. Where it returns an error nothing is answered yet, but for headers: an
 // *[Error], or what the engine or the body of the request said.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, call Call) error {
-	check, err := newCheck(r)
+	check, err := NewCheck(r, uploadChecksum, contentDigest)
 	if err != nil {
 		return err
 	}

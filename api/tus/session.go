@@ -18,7 +18,7 @@ type session struct {
 	Call
 	config *Config
 	header http.Header // of the request
-	check  *check      // nil: the client sent no digest of the chunk
+	check  *Check      // nil: the client sent no digest of the chunk
 	body   *body
 
 	hold    *jobs.UploadHold      // the upload that the request is for

@@ -86,7 +86,7 @@ func (s *session) announced(text string) ([]byte, error) {
 			return nil, &Error{Status: http.StatusBadRequest, Detail: "The metadata sha256 is not 64 hexadecimal digits."}
 		}
 	}
-	digests, err := ParseDigests("Repr-Digest", s.header.Values("Repr-Digest"))
+	digests, err := parseDigests("Repr-Digest", s.header.Values("Repr-Digest"))
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +206,7 @@ func (u *upload) write(ctx context.Context, src io.Reader) (int64, error) {
 		if s.waits() {
 			return cmp.Or(s.ended(), s.body.err, error(errTaken))
 		}
-		return s.check.agree()
+		return s.check.Agree()
 	})
 }
 
