@@ -603,7 +603,7 @@ func TestFinish(t *testing.T) {
 			}
 			s.Discard(t.Context(), g, made)
 			s.expect("what had grown is discarded", made)
-			if grown, err := os.ReadDir(filepath.Join(s.dir, files.Growing)); len(grown) != 0 || err != nil {
+			if grown, err := os.ReadDir(filepath.Join(s.dir, ".growing")); len(grown) != 0 || err != nil {
 				t.Errorf("still growing: %v, %v", grown, err)
 			}
 		})

@@ -16,10 +16,10 @@ const (
 	pieceBytes = 1 << 20
 	// appendBytes is how much memory the parts of all files of a bucket that grow may take together.
 	// Room for a part is set aside for those, too, whose bytes come slowly.
-	appendBytes = 256 << 20
+	appendBytes = 192 << 20
 	// writeBytes is how much all others may take together, which do not wait for those: files of
-	// Create and of batches, and the last bytes of those that Finish puts together. No part is larger.
-	writeBytes = 64 << 20
+	// Create and of batches, and the last bytes of those that Finish puts together.
+	writeBytes = 192 << 20
 )
 
 // partPool lends the memory for parts. Room for a whole part is set aside before its first byte

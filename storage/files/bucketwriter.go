@@ -18,13 +18,13 @@ import (
 const (
 	// partBytes is how large the first parts of a file are.
 	partBytes = 8 << 20
-	// stepParts is after how many parts they become larger, by one and a half times partBytes and up to
-	// writeBytes: the 10,000 parts that a file can have are 468 GiB then. Services that want all parts
-	// equal take only the first step this way, 7.8 GiB.
+	// stepParts is after how many parts they become larger, by one and a half times partBytes: the
+	// 10,000 parts that a file can have are 605 GiB then. Services that want all parts equal take
+	// only the first step this way, 7.8 GiB.
 	stepParts = 1000
 )
 
-// Create implements [Store]. A file can have up to 468 GiB; the error of more wraps [ErrTooLarge].
+// Create implements [Store]. A file can have up to 605 GiB; the error of more wraps [ErrTooLarge].
 func (b *Bucket) Create(ctx context.Context, key string) (*Writer, error) {
 	name, err := b.name(key)
 	if err != nil {
@@ -93,7 +93,7 @@ func (s *bucketSink) take(p []byte) error {
 
 // nextLimit is how large the next part is to be.
 func (s *bucketSink) nextLimit() int64 {
-	limit := min(s.b.partSize+int64(s.number)/stepParts*(s.b.partSize*3/2), writeBytes)
+	limit := s.b.partSize + int64(s.number)/stepParts*(s.b.partSize*3/2)
 	if s.size > 0 && s.number == 0 {
 		limit = min(limit, s.size)
 	}
