@@ -366,7 +366,6 @@ func TestToBucketLimits(t *testing.T) {
 	b.get(at(open, "/1")).want(http.StatusOK).into(&first)
 	b.put(first.URL, nil, noise(t, 7*mib))
 	b.get(at(open, "/2")).problem(http.StatusRequestEntityTooLarge) // 6 and 7 are more than 12
-	b.complete(open, object{"PartNumber": 1, "ETag": b.put(first.URL, nil, noise(t, 7*mib)).Header.Get("ETag")}).problem(http.StatusRequestEntityTooLarge)
 	b.do(http.MethodDelete, at(open, ""), nil).want(http.StatusOK)
 	// A few ahead, and no more.
 	ahead := b.begin(nil)
@@ -378,6 +377,64 @@ func TestToBucketLimits(t *testing.T) {
 	b.get(at(ahead, "/batch", "partNumbers", strings.Trim(strings.Repeat("1,", 17), ","))).problem(http.StatusConflict)
 	b.do(http.MethodPost, s3Path+"/multipart", object{"filename": "x", "metadata": object{"size": "many"}}).wantField("metadata.size", "number")
 	b.do(http.MethodPost, s3Path+"/multipart", object{"filename": "x", "metadata": object{"sha256": "x"}}).wantField("metadata.sha256", "64")
+}
+
+// Of what is found to be too much nothing stays, and the next upload finds no more room than this one.
+func TestToBucketTooMuch(t *testing.T) {
+	t.Parallel()
+	b := newBucketSite(t, idle, func(c *config) {
+		c.api.MaxUpload = 20 * mib
+		c.jobs.UploadQuota.Person = 12 * mib
+	})
+	send := func(u api.S3Started, number, size int) object {
+		return b.sendPart(u, number, noise(t, size))
+	}
+	for name, test := range map[string]struct {
+		body object
+		ask  func(u api.S3Started) *answer
+	}{
+		"by the quota": {nil, func(u api.S3Started) *answer {
+			send(u, 1, 13*mib)
+			return b.get(at(u, "/2"))
+		}},
+		"behind a gap": {nil, func(u api.S3Started) *answer {
+			send(u, 2, 13*mib)
+			return b.get(at(u, ""))
+		}},
+		"by the limit": {nil, func(u api.S3Started) *answer {
+			send(u, 3, 21*mib)
+			return b.get(at(u, "/batch", "partNumbers", "1,2"))
+		}},
+		"when complete, by the quota": {nil, func(u api.S3Started) *answer {
+			return b.complete(u, send(u, 1, 13*mib))
+		}},
+		"when complete, by the limit": {nil, func(u api.S3Started) *answer {
+			return b.complete(u, send(u, 1, 21*mib))
+		}},
+		"than announced": {object{"size": 5}, func(u api.S3Started) *answer {
+			send(u, 1, 6)
+			return b.get(at(u, ""))
+		}},
+		"than nothing": {object{"size": 0}, func(u api.S3Started) *answer {
+			send(u, 1, 6)
+			return b.get(at(u, "/1"))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &bucketSite{b.in(t), b.s3, b.bucket, b.store, b.client, b.plain}
+			u := b.begin(test.body)
+			test.ask(u).problem(http.StatusRequestEntityTooLarge)
+			if row := b.upload(uploadPath(u.UploadID)); row.State != "failed" || row.Message == "" {
+				t.Errorf("afterwards: %+v", row)
+			}
+			b.get(at(u, "/1")).problem(http.StatusConflict)
+			b.wantEmpty()
+		})
+	}
+	empty := b.begin(object{"size": 0})
+	b.complete(empty, send(empty, 1, 0)).want(http.StatusOK)
+	whole := b.begin(object{"size": 12 * mib}) // there is room for it
+	b.do(http.MethodDelete, at(whole, ""), nil).want(http.StatusOK)
 }
 
 // What nobody completes is removed in its time, with its parts.

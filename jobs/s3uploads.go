@@ -37,6 +37,10 @@ func tooMuch(most int64) error {
 	return &PartsError{Detail: fmt.Sprintf("The upload is to have %d bytes at most, and would have more with this.", most), TooLarge: true}
 }
 
+func cameTooMuch(most int64) error {
+	return &PartsError{Detail: fmt.Sprintf("More came than the %d bytes that the upload is to have at most. All of it was removed; begin it anew.", most), TooLarge: true}
+}
+
 // NewDirect is a request for an upload that goes straight to the bucket.
 type NewDirect struct {
 	NewUpload
@@ -187,22 +191,27 @@ func (d *Direct) list(ctx context.Context, after int32) ([]files.Part, error) {
 	return parts, err
 }
 
-// see notes how far the upload has come: up to the first gap in its parts.
+// see notes how far the upload has come: how many bytes all its parts have, and which of these are
+// there up to the first gap. Where that is more than it may have, it is refused.
 func (d *Direct) see(ctx context.Context, parts []files.Part) error {
-	g := d.growth
+	g, seen := d.growth, d.growth.Direct.Seen
 	direct := *g.Direct
 	g.Direct = &direct
+	total := g.Size
 	for _, p := range parts {
+		if p.Number > seen {
+			total += p.Size
+		}
 		if p.Number == direct.Seen+1 {
 			direct.Seen = p.Number
 			g.Size += p.Size
 		}
 	}
-	if direct.Most > 0 && g.Size > direct.Most {
-		return tooMuch(direct.Most)
+	if most, limited := d.most(); limited && total > most {
+		return d.refuseFor(ctx, cameTooMuch(most))
 	}
 	d.growth = g
-	if g.Size <= d.Upload.Received {
+	if total <= d.Upload.Received {
 		return nil
 	}
 	growth, err := json.Marshal(g)
@@ -211,12 +220,36 @@ func (d *Direct) see(ctx context.Context, parts []files.Part) error {
 	}
 	e := d.engine
 	err = e.db.InTx(ctx, func(tx pgx.Tx) error {
-		return storage.SeenUpload(ctx, tx, &d.Upload, g.Size, growth, e.UploadQuota, e.KeepUploads)
+		return storage.SeenUpload(ctx, tx, &d.Upload, total, growth, e.UploadQuota, e.KeepUploads)
 	})
+	if storage.IsOverQuota(err) {
+		return d.refuseFor(ctx, err)
+	}
 	if err == nil {
 		e.uploadChanged(&d.Upload)
 	}
 	return err
+}
+
+// most is how many bytes the upload may have, if there is a limit: an announced size may be 0.
+func (d *Direct) most() (most int64, limited bool) {
+	if d.Upload.Size != nil {
+		return *d.Upload.Size, true
+	}
+	return d.growth.Direct.Most, d.growth.Direct.Most > 0
+}
+
+// refuseFor ends the upload because of an error that says that too much of it has come, and returns
+// that. What has come would else stay, and room would be given for as much again.
+func (d *Direct) refuseFor(ctx context.Context, tooMuch error) error {
+	message := "More bytes came than it may have."
+	if storage.IsOverQuota(tooMuch) {
+		message = tooMuchKept
+	}
+	if err := d.refuse(ctx, message); err != nil {
+		return err
+	}
+	return tooMuch
 }
 
 // SignParts signs requests that send parts: of those which are not there yet only a few, and none
@@ -262,6 +295,7 @@ func (d *Direct) SignParts(ctx context.Context, orders []files.PartOrder) ([]fil
 func (d *Direct) mayCome(before files.Growth, listed []files.Part, orders []files.PartOrder) error {
 	sizes := make(map[int32]int64, len(listed))
 	total, count := before.Size, before.Direct.Seen
+	most, limited := d.most()
 	for _, p := range listed {
 		sizes[p.Number] = p.Size
 		if p.Number > before.Direct.Seen {
@@ -281,8 +315,12 @@ func (d *Direct) mayCome(before files.Growth, listed []files.Part, orders []file
 		case d.growth.Direct.Checksum == "" && order.Sum != "":
 			return partsError("This upload was begun without checksums. Begin one with checksum, and then say that of each part.")
 		}
-		total += max(order.Length, 1) - sizes[order.Number]
-		if most := d.growth.Direct.Most; most > 0 && total > most {
+		least := int64(1)
+		if limited {
+			least = min(least, most) // what is empty is one empty part
+		}
+		total += max(order.Length, least) - sizes[order.Number]
+		if limited && total > most {
 			return tooMuch(most)
 		}
 	}
@@ -315,10 +353,14 @@ func (d *Direct) Complete(ctx context.Context, named []NamedPart) error {
 	case d.Upload.Size != nil && size != *d.Upload.Size:
 		return partsError("The parts have %d bytes together, and %d were announced. Send what is missing, or begin anew.", size, *d.Upload.Size)
 	case d.growth.Direct.Most > 0 && size > d.growth.Direct.Most:
-		return tooMuch(d.growth.Direct.Most)
+		return d.refuseFor(ctx, cameTooMuch(d.growth.Direct.Most))
 	}
 	d.growth.Direct.Parts = parts
-	return d.arrived(ctx, size)
+	err = d.arrived(ctx, size)
+	if storage.IsOverQuota(err) {
+		return d.refuseFor(ctx, err)
+	}
+	return err
 }
 
 // agreeing holds the parts that the sender names against those that the bucket has.

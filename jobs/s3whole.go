@@ -20,6 +20,9 @@ import (
 // have been begun at the last moment.
 const wholeGrace = time.Hour
 
+// tooMuchKept is why an upload of unknown size failed that passed a quota.
+const tooMuchKept = "It was too much for what may be kept of unused uploads."
+
 // StartWhole makes an upload that comes by one form, which is signed. The errors are those of
 // CreateUpload, and ErrNoBucket.
 func (e *Engine) StartWhole(ctx context.Context, n NewDirect) (*Direct, files.Signed, error) {
@@ -95,7 +98,7 @@ func (d *Direct) look(ctx context.Context) (bool, error) {
 		return true, nil // another request was faster
 	}
 	if storage.IsOverQuota(err) {
-		return true, d.refuse(ctx, "It was too much for what may be kept of unused uploads.")
+		return true, d.refuse(ctx, tooMuchKept)
 	}
 	return true, err
 }
