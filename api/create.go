@@ -45,9 +45,9 @@ func (s *Server) createTask(c echo.Context) error {
 	}
 	switch contentType {
 	case echo.MIMEApplicationJSON:
-		return useProblem(c, s.createFromJSON(c))
+		return useProblem(c.Request().Context(), s.createFromJSON(c))
 	case echo.MIMEMultipartForm:
-		return useProblem(c, s.createFromParts(c, params["boundary"]))
+		return useProblem(c.Request().Context(), s.createFromParts(c, params["boundary"]))
 	}
 	return echo.NewHTTPError(http.StatusUnsupportedMediaType, "Send application/json, or multipart/form-data with the parts task and file.")
 }

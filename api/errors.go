@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -109,6 +110,7 @@ var refusals = []struct {
 	{files.ErrFull, http.StatusInsufficientStorage, "The server's disk is full. Nothing was stored. Tell the operator of this server."},
 	{files.ErrDamaged, http.StatusInternalServerError, "The stored file is damaged: its bytes are not those which were stored, and none of them were sent. Store it again, or take an earlier version. Tell the operator of this server the request_id."},
 	{storage.ErrContentGone, http.StatusServiceUnavailable, "The bytes were removed while this was under way, because nothing kept them. Send the request again."},
+	{files.ErrTooLarge, http.StatusRequestEntityTooLarge, "The file is larger than the bucket takes that this server keeps its files in."},
 	{errBodyTooLarge, http.StatusRequestEntityTooLarge, "The file is larger than this server takes."},
 	{errUnauthorized, http.StatusUnauthorized, "Sign in first: send an API token as Authorization: Bearer …"},
 	{sso.ErrUnavailable, http.StatusServiceUnavailable, "The sign-in provider does not answer, so that this token cannot be checked. Try again in a minute."},
@@ -212,6 +214,9 @@ func (s *Server) writeError(err error, c echo.Context) {
 	s.report(ctx, p)
 	if c.Response().Committed {
 		return // too late to say anything: the connection is cut short instead
+	}
+	if more, ok := errors.AsType[huma.HeadersError](err); ok {
+		maps.Copy(c.Response().Header(), more.GetHeaders())
 	}
 	if p.Status == http.StatusUnauthorized {
 		c.Response().Header().Set("WWW-Authenticate", `Bearer realm="longhaul"`)

@@ -373,13 +373,6 @@ func conditionOf(r *http.Request) (storage.Condition, error) {
 
 // fileProblem words why a file was not changed. location is where the request names its path.
 func fileProblem(ctx context.Context, location string, err error) error {
-	if use, ok := errors.AsType[*storage.UploadUseError](err); ok {
-		problem := refuse(ctx, http.StatusConflict, notUsable(&use.Upload))
-		if use.Upload.State == storage.UploadFinishing || use.Upload.State == storage.UploadReceiving {
-			return huma.ErrorWithHeaders(problem, http.Header{"Retry-After": {"1"}})
-		}
-		return problem
-	}
 	switch {
 	case errors.Is(err, storage.ErrPath):
 		return invalidField(location, strings.TrimPrefix(err.Error(), storage.ErrPath.Error()+": "))
@@ -389,7 +382,7 @@ func fileProblem(ctx context.Context, location string, err error) error {
 	case errors.Is(err, storage.ErrConflict) && because(err, storage.ErrConflict) != storage.ErrConflict.Error():
 		return refuse(ctx, http.StatusConflict, "Nothing was changed: "+because(err, storage.ErrConflict)+". Choose another path, or move what is in the way.")
 	}
-	return err
+	return useProblem(ctx, err)
 }
 
 // because is what an error says of its case, without the words for its sort.

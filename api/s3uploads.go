@@ -335,7 +335,6 @@ func directProblem(ctx context.Context, err error) error {
 	var (
 		parts *jobs.PartsError
 		over  *storage.OverQuotaError
-		use   *storage.UploadUseError
 	)
 	switch {
 	case errors.Is(err, jobs.ErrNoBucket):
@@ -348,8 +347,8 @@ func directProblem(ctx context.Context, err error) error {
 		return refuse(ctx, http.StatusRequestEntityTooLarge, overQuota(over))
 	case errors.Is(err, storage.ErrStale):
 		return refuse(ctx, http.StatusConflict, "Another request has completed this upload, or it was removed. GET "+uploadsPath+"/{id} tells.")
-	case errors.As(err, &use):
-		return refuse(ctx, http.StatusConflict, notUsable(&use.Upload))
+	case errors.Is(err, files.ErrTooLarge):
+		return refuse(ctx, http.StatusRequestEntityTooLarge, "A form sends 5 GiB at most. Send this file in parts: POST "+s3Parts+".")
 	}
-	return err
+	return useProblem(ctx, err)
 }

@@ -224,6 +224,7 @@ func TestToBucketReplacedPart(t *testing.T) {
 	b.get(at(u, "/1")).want(http.StatusOK).into(&signed)
 	etag := b.put(signed.URL, nil, "some bytes").Header.Get("ETag")
 	b.complete(u, object{"PartNumber": 1, "ETag": etag}).want(http.StatusOK)
+	b.get(at(u, "/2")).want(http.StatusConflict).wantHeader("Retry-After", "1") // it is being checked
 	b.put(signed.URL, nil, "other bytes")
 	b.startEngine()
 	if row := b.finished(uploadPath(u.UploadID), "failed"); !strings.Contains(row.Message, "replaced") {
@@ -377,6 +378,16 @@ func TestToBucketLimits(t *testing.T) {
 	b.get(at(ahead, "/batch", "partNumbers", strings.Trim(strings.Repeat("1,", 17), ","))).problem(http.StatusConflict)
 	b.do(http.MethodPost, s3Path+"/multipart", object{"filename": "x", "metadata": object{"size": "many"}}).wantField("metadata.size", "number")
 	b.do(http.MethodPost, s3Path+"/multipart", object{"filename": "x", "metadata": object{"sha256": "x"}}).wantField("metadata.sha256", "64")
+}
+
+// What the bucket cannot hold is refused as too large, and is no fault of the server.
+func TestTooLargeForBucket(t *testing.T) {
+	t.Parallel()
+	b := newBucketSite(t, idle)
+	path := b.makeUpload(1 << 43)
+	if p := b.send(path, 0, "x").problem(http.StatusRequestEntityTooLarge); !strings.Contains(p.Detail, "bucket") {
+		t.Errorf("%q does not say why", p.Detail)
+	}
 }
 
 // Of what is found to be too much nothing stays, and the next upload finds no more room than this one.

@@ -61,7 +61,7 @@ func (s *Server) serveTus(c echo.Context) error {
 		Caller: r.caller, Base: s.base(req), Stopping: s.stopping, MayUse: r.mayUploadFor,
 		MayReach: func(u *storage.Upload) error { return r.identity.mayReach(u, needed) },
 	})
-	return uploadProblem(req.Context(), c, err)
+	return uploadProblem(req.Context(), err)
 }
 
 // mayUploadFor says why the caller may not make an upload for an app, or nil.
@@ -113,7 +113,7 @@ func (w informing) WriteHeader(status int) {
 }
 
 // uploadProblem words what goes wrong with uploads.
-func uploadProblem(ctx context.Context, c echo.Context, err error) error {
+func uploadProblem(ctx context.Context, err error) error {
 	var (
 		refusal *tus.Error
 		over    *storage.OverQuotaError
@@ -139,19 +139,20 @@ func uploadProblem(ctx context.Context, c echo.Context, err error) error {
 	case errors.Is(err, errBadRequest):
 		return refuse(ctx, http.StatusBadRequest, "The request broke off before its end. What came is kept; ask with HEAD how far it is, and go on from there.")
 	}
-	return useProblem(c, err)
+	return useProblem(ctx, err)
 }
 
 // useProblem words why an upload cannot be used.
-func useProblem(c echo.Context, err error) error {
+func useProblem(ctx context.Context, err error) error {
 	use, ok := errors.AsType[*storage.UploadUseError](err)
 	if !ok {
 		return err
 	}
-	if use.Upload.State == storage.UploadFinishing || use.Upload.State == storage.UploadReceiving {
-		c.Response().Header().Set("Retry-After", "1")
+	problem := refuse(ctx, http.StatusConflict, notUsable(&use.Upload))
+	if use.Upload.Final() {
+		return problem
 	}
-	return refuse(c.Request().Context(), http.StatusConflict, notUsable(&use.Upload))
+	return huma.ErrorWithHeaders(problem, http.Header{"Retry-After": {"1"}})
 }
 
 // overQuota says what is used, and allowed.
