@@ -44,14 +44,14 @@ func (s *Server) serveDownload(c echo.Context, file files.File, d *download) err
 	h.Set("Digest", "SHA-256="+b64)
 	h.Set("Cache-Control", "private, no-cache")
 	attachment(c, d.name, d.mediaType)
-	return s.serveContent(c, file, d.modified, &d.line)
+	return s.serveContent(c, file, d.modified, d.line)
 }
 
-// serveContent answers with the content, or with the part of it that the request asks for. line,
-// where it is not nil, is written when bytes leave.
-func (s *Server) serveContent(c echo.Context, content io.ReadSeeker, modified time.Time, line *storage.Audit) error {
+// serveContent answers with the content, or with the part of it that the request asks for. The lines
+// are written when bytes leave.
+func (s *Server) serveContent(c echo.Context, content io.ReadSeeker, modified time.Time, lines ...storage.Audit) error {
 	read := &readerWithError{ReadSeeker: content}
-	w := s.held(c, line)
+	w := s.held(c, lines)
 	http.ServeContent(w, headOrGet(c), "", modified, read)
 	return w.end(read.failure())
 }
@@ -69,12 +69,12 @@ func (s *Server) sendElsewhere(c echo.Context, address string, err error, line s
 }
 
 // serveZip answers with the sources as one archive, made while it is sent.
-func (s *Server) serveZip(c echo.Context, name string, sources []archive.Source, line storage.Audit) error {
+func (s *Server) serveZip(c echo.Context, name string, sources []archive.Source, lines ...storage.Audit) error {
 	attachment(c, name, "application/zip")
 	if size, known := archive.PackedSize(sources); known {
 		c.Response().Header().Set(echo.HeaderContentLength, strconv.FormatInt(size, 10))
 	}
-	w := s.held(c, &line)
+	w := s.held(c, lines)
 	w.WriteHeader(http.StatusOK)
 	if isHead(c) {
 		return w.end(nil)
@@ -185,14 +185,14 @@ type heldWriter struct {
 	http.ResponseWriter
 	server *Server
 	echo   echo.Context
-	line   *storage.Audit // of the audit trail, written before a byte leaves; nil for none
-	status int            // that is held back
+	lines  []storage.Audit // of the audit trail, written before a byte leaves
+	status int             // that is held back
 	begun  bool
 	failed error // why it could not begin
 }
 
-func (s *Server) held(c echo.Context, line *storage.Audit) *heldWriter {
-	return &heldWriter{ResponseWriter: c.Response(), server: s, echo: c, line: line}
+func (s *Server) held(c echo.Context, lines []storage.Audit) *heldWriter {
+	return &heldWriter{ResponseWriter: c.Response(), server: s, echo: c, lines: lines}
 }
 
 // WriteHeader keeps the status.
@@ -224,8 +224,8 @@ func (w *heldWriter) begin() error {
 	if w.begun || w.failed != nil {
 		return w.failed
 	}
-	if w.line != nil && w.status < http.StatusMultipleChoices && !isHead(w.echo) {
-		if w.failed = storage.InsertAudit(w.echo.Request().Context(), w.server.db.Pool, *w.line); w.failed != nil {
+	if len(w.lines) > 0 && w.status < http.StatusMultipleChoices && !isHead(w.echo) {
+		if w.failed = w.server.db.InsertAudits(w.echo.Request().Context(), w.lines); w.failed != nil {
 			return w.failed
 		}
 	}

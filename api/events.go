@@ -187,5 +187,5 @@ func (s *Server) taskLog(c echo.Context) error {
 	}
 	c.Response().Header().Set(echo.HeaderContentType, echo.MIMETextPlainCharsetUTF8)
 	c.Response().Header().Set("Cache-Control", "private, no-cache")
-	return s.serveContent(c, strings.NewReader(text), time.Time{}, nil)
+	return s.serveContent(c, strings.NewReader(text), time.Time{})
 }

@@ -119,7 +119,8 @@ const maxZipped = 10_000
 func (s *Server) zipFiles(c echo.Context) error {
 	ctx := c.Request().Context()
 	app, prefix := c.Param("app"), norm.NFC.String(c.QueryParam("prefix"))
-	found, err := s.chosenFiles(ctx, app, prefix, c.QueryParams()["path"])
+	paths := c.QueryParams()["path"]
+	found, err := s.chosenFiles(ctx, app, prefix, paths)
 	if err != nil {
 		return err
 	}
@@ -132,13 +133,28 @@ func (s *Server) zipFiles(c echo.Context) error {
 			return s.Engine.OpenFile(ctx, &found[i])
 		}}
 	}
-	line := requestOf(ctx).caller.Audit("file.download", app, prefix)
-	line.Detail = fmt.Sprintf("%d files as one archive", len(found))
 	name := app + "-files.zip"
 	if folder, isFolder := strings.CutSuffix(prefix, "/"); isFolder {
 		name = path.Base(folder) + ".zip"
 	}
-	return s.serveZip(c, name, sources, line)
+	return s.serveZip(c, name, sources, zipLines(ctx, app, prefix, found, len(paths) > 0)...)
+}
+
+// zipLines are the lines of the audit trail about an archive: one for all below a prefix, and else one
+// for each file, because nothing else tells later which they were.
+func zipLines(ctx context.Context, app, prefix string, found []storage.File, named bool) []storage.Audit {
+	caller := requestOf(ctx).caller
+	if !named {
+		line := caller.Audit("file.download", app, prefix)
+		line.Detail = fmt.Sprintf("%d files as one archive", len(found))
+		return []storage.Audit{line}
+	}
+	lines := make([]storage.Audit, len(found))
+	for i, f := range found {
+		lines[i] = caller.Audit("file.download", app, f.Path)
+		lines[i].Detail = fmt.Sprintf("version %d, in an archive", f.Version)
+	}
+	return lines
 }
 
 // chosenFiles are the files with the paths that are named; without any, all whose paths begin with

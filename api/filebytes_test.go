@@ -94,8 +94,11 @@ func TestFilesZip(t *testing.T) {
 	if diff := cmp.Diff(map[string][]byte{"in/deep/b.zip": want["in/deep/b.zip"], "in/c.gz": {}}, unzip(t, two.body)); diff != "" {
 		t.Errorf("two files (-want +got):\n%s", diff)
 	}
-	if n := s.count(`SELECT count(*) FROM audit WHERE action = 'file.download'`); n != 3 {
-		t.Errorf("%d lines of audit for three downloads", n)
+	lines := one[[]string](s, `SELECT array_agg(concat_ws(' ', object, detail) ORDER BY id) FROM audit WHERE action = 'file.download'`)
+	if diff := cmp.Diff([]string{
+		"in/ 3 files as one archive", "4 files as one archive", "in/deep/b.zip version 1, in an archive", "in/c.gz version 1, in an archive",
+	}, lines); diff != "" {
+		t.Errorf("in the audit trail (-want +got):\n%s", diff)
 	}
 	s.get("/api/v1/apps/plain/files.zip?path=in/c.gz&path=none").wantField("query.path")
 	s.get("/api/v1/apps/plain/files.zip?prefix=none").problem(http.StatusNotFound)

@@ -30,6 +30,15 @@ func InsertAudit(ctx context.Context, q Querier, a Audit) error {
 	return err
 }
 
+// InsertAudits writes several lines of the audit trail, or none.
+func (d *DB) InsertAudits(ctx context.Context, lines []Audit) error {
+	var batch pgx.Batch
+	for _, line := range lines {
+		batch.Queue(insertAudit, line.values()...)
+	}
+	return d.Pool.SendBatch(ctx, &batch).Close()
+}
+
 const insertAudit = `
 	INSERT INTO audit (actor, token, action, app, object, outcome, detail, address, request_id)
 	VALUES ($1, nullif($2, ''), $3, nullif($4, ''), nullif($5, ''), coalesce(nullif($6, ''), 'ok'),
