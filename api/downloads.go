@@ -52,7 +52,7 @@ func (s *Server) serveDownload(c echo.Context, file files.File, d *download) err
 func (s *Server) serveContent(c echo.Context, content io.ReadSeeker, modified time.Time, lines ...storage.Audit) error {
 	read := &readerWithError{ReadSeeker: content}
 	w := s.held(c, lines)
-	http.ServeContent(w, headOrGet(c), "", modified, read)
+	http.ServeContent(w, asked(c), "", modified, read)
 	return w.end(read.failure())
 }
 
@@ -128,12 +128,19 @@ func isHead(c echo.Context) bool {
 	return head
 }
 
-// headOrGet is the request as it came: what is only asked about need not be read.
-func headOrGet(c echo.Context) *http.Request {
-	r := c.Request()
+// maxRanges is how many parts of a file one request may ask for. For each, however small, a whole
+// block of the file is read, checked and unpacked.
+const maxRanges = 16
+
+// asked is the request as it came, HEAD or GET: what is only asked about need not be read. Who asks
+// for more than maxRanges parts gets the whole: RFC 9110, section 14.2.
+func asked(c echo.Context) *http.Request {
+	r := c.Request().Clone(c.Request().Context())
 	if isHead(c) {
-		r = r.Clone(r.Context())
 		r.Method = http.MethodHead
+	}
+	if strings.Count(r.Header.Get("Range"), ",") >= maxRanges {
+		r.Header.Del("Range")
 	}
 	return r
 }

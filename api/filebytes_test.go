@@ -104,6 +104,34 @@ func TestFilesZip(t *testing.T) {
 	s.get("/api/v1/apps/plain/files.zip?prefix=none").problem(http.StatusNotFound)
 }
 
+// Who asks for very many parts of a file gets the whole.
+func TestManyRanges(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, idle)
+	content := noise(t, 100_000)
+	s.sendFile("a.bin", content).want(http.StatusCreated)
+	ranges := func(n int) string {
+		var parts []string
+		for i := range n {
+			parts = append(parts, fmt.Sprintf("%d-%d", i*1000, i*1000+9))
+		}
+		return "bytes=" + strings.Join(parts, ", ")
+	}
+	some := s.get(fileURL("plain", "a.bin"), "Range", ranges(16)).want(http.StatusPartialContent)
+	if kind := some.header.Get("Content-Type"); !strings.HasPrefix(kind, "multipart/byteranges") || bytes.Count(some.body, []byte("Content-Range")) != 16 {
+		t.Errorf("some parts come as %s", kind)
+	}
+	whole := s.get(fileURL("plain", "a.bin"), "Range", ranges(17)).want(http.StatusOK)
+	if string(whole.body) != content {
+		t.Errorf("many parts: %d bytes", len(whole.body))
+	}
+	head := s.open(http.MethodHead, fileURL("plain", "a.bin"), nil, "Range", ranges(17))
+	must(t, head.Body.Close())
+	if head.StatusCode != http.StatusOK || head.ContentLength != 100_000 {
+		t.Errorf("HEAD: %s, length %d", head.Status, head.ContentLength)
+	}
+}
+
 // What breaks off on its way in leaves nothing, and what there was as it was.
 func TestBrokenFiles(t *testing.T) {
 	t.Parallel()
