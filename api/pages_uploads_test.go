@@ -187,10 +187,15 @@ func reloadAndGoOn(s *site) {
 	}
 	s.accessible()
 	s.run(`window.offsets = [];
-		const open = XMLHttpRequest.prototype.open;
+		const open = XMLHttpRequest.prototype.open, ask = fetch;
 		XMLHttpRequest.prototype.open = function (method, ...rest) {
 			if (method === "HEAD") this.addEventListener("load", () => offsets.push(Number(this.getResponseHeader("Upload-Offset"))));
 			return open.call(this, method, ...rest);
+		};
+		window.fetch = async (what, how = {}) => {
+			const answer = await ask(what, how);
+			if (how.method === "HEAD") offsets.push(Number(answer.headers.get("Upload-Offset")));
+			return answer;
 		}`)
 	s.network(-1, false)
 	s.chooseFile(file.path)
@@ -462,12 +467,22 @@ func uploadInTwoTabs(s *site) {
 	s.untilSays("[data-kept]", "stopped at")
 	came := s.quiet()
 	id := s.uploads()[0].ID
+	s.run(`window.sent = [];
+		const open = XMLHttpRequest.prototype.open;
+		XMLHttpRequest.prototype.open = function (method, ...rest) { sent.push(method); return open.call(this, method, ...rest); }`)
 	s.run("window.other = new Promise((held) => navigator.locks.request(" + quote("longhaul upload "+id) + ", () => { held(); return new Promise(() => {}); })); await other")
 	s.chooseFile(file.path)
 	s.untilSays("[data-location=file] .error", "This file is being sent in another tab of this browser.")
 	s.until("document.querySelector('[data-kept]').hidden")
-	if got := s.quiet(); got-came > 8<<20 {
-		s.t.Errorf("%d bytes were sent all the same", got-came)
+	s.click("[data-toggle]")
+	s.untilSays("[data-location=file] .error", "This file is being sent in another tab of this browser.")
+	s.click("[data-cancel]")
+	s.until("document.querySelector('.sending').hidden")
+	if got := s.quiet(); got != came {
+		s.t.Errorf("%d bytes had come, and now %d", came, got)
+	}
+	if got := js[[]string](s, "sent"); len(got) > 0 {
+		s.t.Errorf("what the other tab sends was met with %q", got)
 	}
 }
 

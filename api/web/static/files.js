@@ -9,6 +9,7 @@
   // Row is one file on its way. settled says that the next one may go.
   class Row {
     upload = null;
+    known = ""; // the upload's id, as it was when the stopped ones were listed
     replace = false;
 
     constructor(name, begin) {
@@ -43,6 +44,10 @@
     changed(upload) {
       if (upload !== this.upload) return;
       Uploads.draw(this.shown.querySelector(".sending"), upload);
+      if (upload.id !== this.known) {
+        this.known = upload.id;
+        if (!form.querySelector("[data-kept]").hidden) showKept();
+      }
       if (upload.state === "failed") {
         this.tell(upload.problem);
         this.settle();

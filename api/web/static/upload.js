@@ -38,8 +38,12 @@ const Uploads = (() => {
 
   const idOf = (url) => url.slice(url.lastIndexOf("/") + 1);
   const lockOf = (id) => "longhaul upload " + id; // held by the tab that sends it
+  let freed = Promise.resolve(); // when the locks that this page gave up are free
+
+  const forgotten = new Set();
 
   async function forget(id) {
+    forgotten.add(id);
     for (const one of await memory.findAllUploads()) {
       if (one.uploadUrl && idOf(one.uploadUrl) === id) await memory.removeUpload(one.urlStorageKey);
     }
@@ -47,6 +51,14 @@ const Uploads = (() => {
 
   async function ask(id, headers, signal) {
     return fetch(endpoint + "/" + id, { headers: { Accept: "application/json", ...headers }, signal });
+  }
+
+  // inHand says whether this page or another tab has an upload, or this page had it: it is not to be
+  // listed, and whoever asks how far it is would take it from them.
+  async function inHand(id) {
+    await freed;
+    const locks = navigator.locks ? (await navigator.locks.query()).held : [];
+    return locks.some((lock) => lock.name === lockOf(id)) || forgotten.has(id) || [...live].some((one) => one.id === id);
   }
 
   // exact asks how much has come: the request that broke off may not have told yet. Where no lock
@@ -60,16 +72,18 @@ const Uploads = (() => {
 
   // Kept are this person's uploads for an app that stopped, or were not used, as the server knows them.
   async function kept(app) {
-    const locks = navigator.locks ? (await navigator.locks.query()).held.map((lock) => lock.name) : [];
     const found = [];
     for (const one of await memory.findAllUploads()) {
       const id = idOf(one.uploadUrl || "");
-      if (!one.urlStorageKey.startsWith("tus::" + mine) || (one.metadata.app || "") !== app || locks.includes(lockOf(id))) continue;
+      if (!one.urlStorageKey.startsWith("tus::" + mine) || (one.metadata.app || "") !== app || await inHand(id)) continue;
       try {
         const answer = await ask(id);
         const known = answer.ok ? await answer.json() : null;
-        if (known && known.state !== "failed" && !known.used_by) found.push(await exact(known));
-        else if (known || answer.status === 404 || answer.status === 410) await forget(id);
+        if (known && known.state !== "failed" && !known.used_by) {
+          if (!(await inHand(id))) found.push(await exact(known)); // it may have been taken up meanwhile
+        } else if (known || answer.status === 404 || answer.status === 410) {
+          await forget(id);
+        }
       } catch { /* no connection: there will be another time to tell */ }
     }
     return found;
@@ -88,8 +102,11 @@ const Uploads = (() => {
     #changed;
     #marks = [];       // when how much was sent, for the speed
     #heard = 0;        // when there was a sign of life
+    #turn = null;      // the last time that it was told to go
     #locked = "";      // the id that is locked, or is being
+    #lock = null;      // whether it could be
     #unlock = () => {};
+    #unlocked = null;  // when that has happened
     #asking = new AbortController();
 
     // changed is called whenever there is something to draw, or to do.
@@ -119,24 +136,31 @@ const Uploads = (() => {
 
     // adopt takes up one that has come whole before.
     adopt(id) {
-      this.#found(id);
+      this.id = id;
+      live.add(this);
       this.#check();
       return this;
     }
 
     async #begin() {
       live.add(this);
-      const before = await this.#tus.findPreviousUploads();
-      if (this.state !== "sending") return;
-      if (before.length) this.#tus.resumeFromPreviousUpload(before[before.length - 1]);
-      this.#go();
+      const before = (await this.#tus.findPreviousUploads()).pop();
+      if (before) {
+        this.id = idOf(before.uploadUrl);
+        this.#tus.resumeFromPreviousUpload(before);
+      }
+      if (this.state === "sending") this.#go();
     }
 
-    #go() {
+    // go asks for the lock of one that is known before it asks the server, which takes the upload from
+    // whoever is sending it.
+    async #go() {
+      const turn = this.#turn = {};
       this.#marks = [];
       this.#heard = performance.now();
       this.#set("sending");
-      this.#tus.start();
+      if (this.id && !(await this.#mine())) return;
+      if (this.#turn === turn && this.state === "sending") this.#tus.start();
     }
 
     #set(state, problem = "") {
@@ -144,16 +168,28 @@ const Uploads = (() => {
       this.#changed();
     }
 
-    // What is sent in two tabs at once would be taken from each other for ever.
-    #found(id = idOf(this.#tus.url)) {
-      this.id = id;
-      if (!navigator.locks || this.#locked === id) return; // there are locks only where the connection is safe
-      this.#locked = id;
-      navigator.locks.request(lockOf(id), { ifAvailable: true }, (lock) => {
-        if (lock) return new Promise((done) => { this.#unlock = done; });
-        this.#locked = "";
-        this.#fail("This file is being sent in another tab of this browser.");
-      });
+    #found() {
+      this.id = idOf(this.#tus.url);
+      this.#mine();
+    }
+
+    // mine says whether it is for this tab to send it, and fails it otherwise: what is sent in two tabs
+    // at once would be taken from each other for ever.
+    #mine() {
+      if (!navigator.locks) return true; // there are locks only where the connection is safe
+      if (this.#locked !== this.id) {
+        this.#unlock(); // of the one that the server has no more
+        this.#locked = this.id;
+        this.#lock = new Promise((known) => {
+          this.#unlocked = navigator.locks.request(lockOf(this.id), { ifAvailable: true }, (lock) => {
+            known(lock !== null);
+            if (lock) return new Promise((done) => { if (this.state === "gone") done(); else this.#unlock = done; });
+            this.#locked = "";
+            this.#fail("This file is being sent in another tab of this browser.");
+          }).catch(() => known(true)); // a browser may keep none for this page
+        });
+      }
+      return this.#lock;
     }
 
     #progress(sent) {
@@ -208,6 +244,7 @@ const Uploads = (() => {
     async #check() {
       this.sent = this.size;
       this.#set("checking");
+      if (!(await this.#mine())) return;
       for (let tag = ""; this.state === "checking";) {
         try {
           const answer = await ask(this.id + "?wait=30", tag ? { "If-None-Match": tag } : {}, this.#asking.signal);
@@ -265,10 +302,11 @@ const Uploads = (() => {
       this.#release();
     }
 
-    // cancel stops it for good.
+    // cancel stops it for good, unless another tab has it.
     async cancel() {
+      const mine = this.#locked === this.id || !navigator.locks;
       this.leave();
-      if (!this.id) return;
+      if (!this.id || !mine) return;
       await forget(this.id);
       await remove(this.id);
     }
@@ -283,6 +321,7 @@ const Uploads = (() => {
       live.delete(this);
       this.#asking.abort();
       this.#unlock();
+      freed = Promise.all([freed, this.#unlocked]);
     }
 
     // revive goes on at once where there is reason to believe that it can, or that it is stuck.
