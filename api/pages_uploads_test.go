@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/chromedp/cdproto/network"
@@ -37,6 +38,8 @@ func TestUploadPages(t *testing.T) {
 		"pause and go on": {pauseAndGoOn, nil},
 		"reload":          {reloadAndGoOn, nil},
 		"no connection":   {loseConnection, nil},
+		"silence":         {meetSilence, nil},
+		"check":           {checkThroughTrouble, idle},
 		"cancel":          {cancelUpload, nil},
 		"keyboard alone":  {uploadByKeyboard, nil},
 		"not used":        {useLater, nil},
@@ -257,11 +260,74 @@ func loseConnection(s *site) {
 	s.untilStarted()
 }
 
-// line is between the browser and the server, and can be cut.
+// meetSilence goes on with an upload when its question how far it is was swallowed on the way.
+func meetSilence(s *site) {
+	line := s.newLine()
+	s.signIn()
+	s.startForm("plain", "noop")
+	file := s.newArchive("large.zip", 30<<20)
+	s.network(8<<20, false)
+	s.chooseFile(file.path)
+	s.untilPart()
+	line.cut()
+	s.untilSays(".sending", "No connection. Going on as soon as there is one.")
+	line.swallow()
+	s.eventually("a question is swallowed", func() bool { return line.swallowed.Load() > 0 })
+	line.mend()
+	s.network(-1, false)
+	s.minuteLater()
+	s.wantWhole(file)
+	if n := s.count("SELECT count(*) FROM uploads"); n != 1 {
+		s.t.Errorf("%d uploads were made", n)
+	}
+}
+
+// minuteLater has the page believe that a minute has passed.
+func (s *site) minuteLater() {
+	s.t.Helper()
+	s.run("const now = performance.now.bind(performance); performance.now = () => now() + 60000")
+}
+
+// checkThroughTrouble waits until the server has looked through an archive, which the page tells from
+// a server that is not there, and from one that cannot answer.
+func checkThroughTrouble(s *site) {
+	line := s.newLine()
+	s.signIn()
+	s.startForm("plain", "noop")
+	file := s.newArchive("accounts.zip", 1<<20)
+	s.chooseFile(file.path)
+	const checks, away = "Sent. The server checks it", "No connection. Going on as soon as there is one."
+	s.until("performance.getEntriesByType('resource').some((e) => e.name.endsWith('?wait=30'))") // it knows how the upload is
+	line.cut()
+	s.untilSays(".sending", away)
+	line.mend()
+	s.untilSays(".sending", checks) // though nothing has changed
+	line.cut()
+	s.untilSays(".sending", away)
+	s.exec("ALTER TABLE uploads RENAME TO uploads_elsewhere")
+	line.mend()
+	s.untilSays(".sending", "The server cannot take it just now. Going on as soon as it can.")
+	s.accessible()
+	s.exec("ALTER TABLE uploads_elsewhere RENAME TO uploads")
+	s.untilSays(".sending", checks)
+	line.cut()
+	s.untilSays(".sending", away)
+	line.swallow()
+	s.eventually("a question is swallowed", func() bool { return line.swallowed.Load() > 0 })
+	line.mend()
+	s.minuteLater()
+	s.untilSays(".sending", checks)
+	s.startEngine()
+	s.wantWhole(file)
+}
+
+// line is between the browser and the server, and can be cut, or swallow what is sent.
 type line struct {
-	mu     sync.Mutex
-	broken bool
-	ends   []net.Conn
+	mu        sync.Mutex
+	broken    bool
+	deaf      bool
+	ends      []net.Conn
+	swallowed atomic.Int64 // bytes
 }
 
 // newLine puts a line in front of the server.
@@ -277,6 +343,10 @@ func (s *site) newLine() *line {
 			near, err := listener.Accept()
 			if err != nil {
 				return
+			}
+			if l.takes(near) {
+				open.Go(func() { _, _ = io.Copy(l, near) })
+				continue
 			}
 			far, err := net.Dial("tcp", to)
 			if err != nil || !l.join(near, far) {
@@ -311,6 +381,29 @@ func (l *line) join(near, far net.Conn) bool {
 	return true
 }
 
+// takes notes a connection that leads nowhere, where the line is so.
+func (l *line) takes(near net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.deaf {
+		l.ends = append(l.ends, near)
+	}
+	return l.deaf
+}
+
+// Write swallows.
+func (l *line) Write(p []byte) (int, error) {
+	l.swallowed.Add(int64(len(p)))
+	return len(p), nil
+}
+
+// swallow has what connects from now on lead nowhere, for good.
+func (l *line) swallow() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deaf = true
+}
+
 func (l *line) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -324,7 +417,7 @@ func (l *line) cut() {
 func (l *line) mend() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.broken = false
+	l.broken, l.deaf = false, false
 }
 
 func cancelUpload(s *site) {

@@ -5,9 +5,11 @@ const Uploads = (() => {
   const endpoint = new URL("/api/v1/uploads", location.href).href;
   // The last delay comes again for days: what was sent is kept, so there is no reason to give up.
   const delays = [0, 1000, 2000, 5000, 10000, ...Array(20000).fill(15000)];
-  // A connection that is silent for so long, in ms, is dead, as after the lid was closed.
+  // A connection that is silent for so long, in ms, is dead, as after the lid was closed. It is longer
+  // than any pause between two tries, and than the server waits with an answer.
   const silence = 60000;
   const noConnection = "No connection. Going on as soon as there is one.";
+  const notNow = "The server cannot take it just now. Going on as soon as it can.";
   const memory = tus.defaultOptions.urlStorage;
   const mine = "longhaul/" + encodeURIComponent(document.body.dataset.user || "") + "/"; // others may use this browser too
 
@@ -32,6 +34,20 @@ const Uploads = (() => {
     let problem = {};
     try { problem = JSON.parse(body); } catch { /* not an answer of this server */ }
     return problem.detail || "The server answered " + status + ".";
+  }
+
+  // passes says whether to try again helps. A status of 0 is no answer at all.
+  function passes(status) {
+    return status === 0 || [408, 409, 423, 429].includes(status) || (status >= 500 && status !== 507);
+  }
+
+  // rest ends after that many ms, or at once when the signal says so.
+  function rest(ms, signal) {
+    return new Promise((done) => {
+      setTimeout(done, ms);
+      signal.addEventListener("abort", done);
+      if (signal.aborted) done();
+    });
   }
 
   // ---- what this browser remembers ----
@@ -101,13 +117,13 @@ const Uploads = (() => {
     #tus = null;
     #changed;
     #marks = [];       // when how much was sent, for the speed
-    #heard = 0;        // when there was a sign of life
+    #heard = 0;        // when there was a sign of life, or when the next try begins
     #turn = null;      // the last time that it was told to go
     #locked = "";      // the id that is locked, or is being
     #lock = null;      // whether it could be
     #unlock = () => {};
     #unlocked = null;  // when that has happened
-    #asking = new AbortController();
+    #asking = new AbortController(); // of the question that is out, or of the pause before the next
 
     // changed is called whenever there is something to draw, or to do.
     constructor(name, size, changed) {
@@ -154,17 +170,23 @@ const Uploads = (() => {
 
     // go asks for the lock of one that is known before it asks the server, which takes the upload from
     // whoever is sending it.
-    async #go() {
+    async #go(away = "") {
       const turn = this.#turn = {};
       this.#marks = [];
       this.#heard = performance.now();
-      this.#set("sending");
+      this.#set("sending", "", away);
       if (this.id && !(await this.#mine())) return;
       if (this.#turn === turn && this.state === "sending") this.#tus.start();
     }
 
-    #set(state, problem = "") {
-      Object.assign(this, { state, problem, away: "" });
+    #set(state, problem = "", away = "") {
+      Object.assign(this, { state, problem, away });
+      this.#changed();
+    }
+
+    // waits tells why nothing goes on, after an answer of that status.
+    #waits(status) {
+      this.away = status === 0 || !navigator.onLine ? noConnection : notNow;
       this.#changed();
     }
 
@@ -205,6 +227,7 @@ const Uploads = (() => {
     // The library takes a refusal of HEAD for the end of an upload and begins anew: only where the
     // server has none any more is that right.
     #answered(request, response) {
+      this.#heard = performance.now();
       const status = response.getStatus();
       if (request.getMethod() === "HEAD" && status >= 400 && status !== 404 && status !== 410) {
         throw Object.assign(new Error("HEAD was answered " + status), { status });
@@ -212,10 +235,9 @@ const Uploads = (() => {
     }
 
     #goesOn(status) {
-      const again = status === 0 || [408, 409, 423, 429].includes(status) || (status >= 500 && status !== 507);
-      if (!again) return false;
-      this.away = status === 0 || !navigator.onLine ? noConnection : "The server cannot take it just now. Going on as soon as it can.";
-      this.#changed();
+      if (!passes(status)) return false;
+      this.#heard = performance.now();
+      this.#waits(status);
       this.#readable();
       return true;
     }
@@ -242,26 +264,39 @@ const Uploads = (() => {
 
     // check waits until the server has looked through what has come.
     async #check() {
+      if (this.state === "gone") return;
       this.sent = this.size;
       this.#set("checking");
       if (!(await this.#mine())) return;
       for (let tag = ""; this.state === "checking";) {
-        try {
-          const answer = await ask(this.id + "?wait=30", tag ? { "If-None-Match": tag } : {}, this.#asking.signal);
-          if (answer.status === 304) continue;
-          if (answer.status >= 500 || answer.status === 429) throw new Error(answer.status);
-          tag = answer.headers.get("ETag") || "";
-          this.#took(answer.status, await answer.text());
-        } catch {
+        const { signal } = this.#asking = new AbortController();
+        let status = 0, pause = 2000;
+        this.#heard = performance.now();
+        try { // where it waits for the server already, it is told at once when that is over
+          const answer = await ask(this.id + (this.away ? "" : "?wait=30"), tag ? { "If-None-Match": tag } : {}, signal);
+          const text = await answer.text();
           if (this.state !== "checking") return;
-          this.away = noConnection;
-          this.#changed();
-          await new Promise((done) => setTimeout(done, 2000));
-        }
+          if (!passes(answer.status)) {
+            this.away = "";
+            this.#took(answer.status, text);
+            tag = answer.headers.get("ETag") || "";
+            continue;
+          }
+          status = answer.status;
+          pause = 1000 * Number(answer.headers.get("Retry-After")) || pause;
+        } catch { /* told below */ }
+        if (this.state !== "checking") return;
+        this.#waits(status);
+        this.#heard = performance.now() + pause;
+        await rest(pause, signal);
       }
     }
 
     #took(status, text) {
+      if (status === 304) {
+        this.#changed();
+        return;
+      }
       if (status !== 200) {
         this.#fail(refusal(status, text));
         return;
@@ -276,7 +311,7 @@ const Uploads = (() => {
       } else if (known.state === "finished") {
         this.#set("finished");
       } else {
-        Object.assign(this, { checked: known.checked, away: "" });
+        this.checked = known.checked;
         this.#changed();
       }
     }
@@ -326,11 +361,13 @@ const Uploads = (() => {
 
     // revive goes on at once where there is reason to believe that it can, or that it is stuck.
     revive(online) {
+      const whole = this.sent >= this.size;
+      const most = this.state === "sending" && whole && !this.away ? 5 * silence : silence; // a server may have much to do in the end
+      if (online ? !this.away : performance.now() - this.#heard < most) return;
+      if (this.state === "checking") this.#asking.abort();
       if (this.state !== "sending" || !this.#tus) return;
-      const quiet = performance.now() - this.#heard;
-      if (online ? !this.away : this.away || quiet < (this.sent < this.size ? silence : 5 * silence)) return;
       this.#tus.abort();
-      this.#go();
+      this.#go(online ? "" : this.away || (whole ? "" : noConnection));
     }
 
     // busy says whether to leave the page would break something off.
