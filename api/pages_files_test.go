@@ -187,7 +187,7 @@ func startWithFile(s *site) {
 	s.untilSays(".sending", "Sent and checked")
 	s.choose("#app-file", "inputs/importAccount.zip")
 	s.until("document.querySelector('.sending').hidden && document.getElementById('file').files.length === 0")
-	s.eventually("the upload is removed", func() bool { return s.count("SELECT count(*) FROM uploads") == 0 })
+	s.untilSays("[data-kept]", "wrong.zip is here, sent before, and was not used.")
 	s.exec("DELETE FROM files WHERE path = 'inputs/importAccount.zip'")
 	s.click("#go")
 	s.untilSays("#file-field .error", "The app has no such file")

@@ -45,6 +45,7 @@ func TestUploadPages(t *testing.T) {
 		"not used":        {useLater, nil},
 		"discard":         {discardUpload, nil},
 		"other app":       {otherApp, nil},
+		"file of the app": {leaveForFile, nil},
 		"without data":    {uploadWithoutData, nil},
 		"session ends":    {uploadOutlivesSession, nil},
 		"two tabs":        {uploadInTwoTabs, nil},
@@ -490,23 +491,59 @@ func discardUpload(s *site) {
 	s.eventually("nothing stays of the upload", func() bool { return len(s.stored()) == 0 && s.count("SELECT count(*) FROM uploads") == 0 })
 }
 
-// otherApp chooses another app, and what takes no file, while an archive is there.
+// otherApp chooses another app, and what takes no file, while an archive is there: it stays, for its app.
 func otherApp(s *site) {
 	s.signIn()
 	s.startForm("plain", "noop")
 	file := s.newArchive("accounts.zip", 1<<20)
 	s.chooseFile(file.path)
 	s.wantWhole(file)
-	s.choose("#app", "vision")
-	s.until("document.querySelector('#file-field')?.dataset.uploadApp === 'vision'")
-	s.eventually("the upload is for the other app", func() bool {
-		return s.count("SELECT count(*) FROM uploads WHERE app = 'vision' AND state = 'finished'") == 1
-	})
-	s.wantWhole(file)
+	for _, app := range []string{"vision", "plain", "vision"} {
+		s.run("document.getElementById('app').focus()")
+		s.choose("#app", app)
+		s.until("document.querySelector('#file-field')?.dataset.uploadApp === " + quote(app))
+		s.untilSays(".sending", "Sent and checked")
+		s.until("document.querySelector('[data-kept]').hidden && document.activeElement.id === 'app'")
+		s.eventually("the archive is there for both apps", func() bool {
+			return s.count("SELECT count(*) FROM uploads WHERE app IN ('plain', 'vision') AND state = 'finished'") == 2
+		})
+	}
 	s.choose("#kind", "epm.refreshCube")
 	s.until("!document.querySelector('#file-field') && document.querySelector('#go')")
 	s.choose("#kind", "epm.importData")
 	s.untilSays("[data-kept]", "accounts.zip is here, sent before")
+	if n := s.count("SELECT count(*) FROM uploads"); n != 2 {
+		s.t.Errorf("%d uploads were made", n)
+	}
+}
+
+// leaveForFile takes a file of the app, by one key, while an archive is on its way, and comes back to it.
+func leaveForFile(s *site) {
+	s.put("plain", "inputs/other.zip", string(accounts(s.t, 5, 0)))
+	s.signIn()
+	s.startForm("plain", "noop")
+	file := s.newArchive("large.zip", 30<<20)
+	s.network(8<<20, false)
+	s.chooseFile(file.path)
+	s.untilPart()
+	s.run("document.getElementById('app-file').focus()")
+	s.keys(kb.ArrowDown)
+	s.until("document.getElementById('app-file').value === 'inputs/other.zip' && document.querySelector('.sending').hidden")
+	s.untilSays("[data-kept]", "An upload of large.zip stopped at")
+	if got := js[string](s, "document.activeElement.id"); got != "app-file" {
+		s.t.Errorf("the focus is on %q", got)
+	}
+	came := s.quiet()
+	s.network(-1, false)
+	s.chooseFile(file.path)
+	s.wantWhole(file)
+	if got := js[string](s, "document.getElementById('app-file').value"); got != "" || came == 0 {
+		s.t.Errorf("the task is to take %q as well; %d bytes had come", got, came)
+	}
+	s.chooseFile(file.path) // again, which makes no other
+	s.wantWhole(file)
+	s.click("#go")
+	s.untilStarted()
 }
 
 // uploadWithoutData starts a task as an operator who sees no data.

@@ -25,9 +25,12 @@
     Uploads.draw(fileField().querySelector(".sending"), upload);
   }
 
-  function take(next) {
-    if (upload) upload.cancel();
-    upload = next;
+  // take has the form go with what begin sends or takes up, or with nothing. What it had before stays
+  // on the server, for another time: it may have taken hours.
+  function take(begin) {
+    if (upload) upload.leave();
+    upload = begin ? begin() : null;
+    if (upload) upload.app = uploadApp();
     if (upload && get("app-file")) get("app-file").value = "";
     showFile();
     showKept();
@@ -36,15 +39,21 @@
   // takeFile sends what is chosen. An upload is of one app.
   function takeFile() {
     const file = get("file").files[0];
-    take(file ? Uploads.send(file, uploadApp(), uploadChanged) : null);
-    if (upload) upload.app = uploadApp();
+    take(file ? () => Uploads.send(file, uploadApp(), uploadChanged) : null);
   }
 
-  function dropFile() {
+  // leaveFile empties the field, for a file of the app.
+  function leaveFile() {
     take(null);
     get("file").value = "";
     showFile();
     disarm();
+  }
+
+  // dropFile removes what is on its way, or there: only who says so loses it.
+  function dropFile() {
+    upload.cancel();
+    leaveFile();
     get("file").focus();
   }
 
@@ -65,7 +74,7 @@
     const list = fileField() && fileField().querySelector("[data-kept]");
     if (!list || without !== keptFor) return;
     list.replaceChildren(...found.map((one) => Uploads.note(one, fileField(), {
-      use: () => { take(Uploads.adopt(one, uploadChanged)); upload.app = uploadApp(); },
+      use: () => take(() => Uploads.adopt(one, uploadChanged)),
       gone: () => { showKept(); get("file").focus(); },
     })));
     list.hidden = found.length === 0;
@@ -339,7 +348,7 @@
     if (!sending) key = ""; // another filling, another task
     clearProblem(event.target);
     if (event.target.id === "file") takeFile();
-    if (event.target.id === "app-file" && event.target.value !== "" && upload) dropFile();
+    if (event.target.id === "app-file" && event.target.value !== "" && upload) leaveFile();
     if (event.target.id === "params-job") nameLikeJob(event.target);
   });
   document.addEventListener("input", (event) => {
