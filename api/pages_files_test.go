@@ -20,7 +20,7 @@ func TestFilePages(t *testing.T) {
 	t.Parallel()
 	chrome := startBrowser(t)
 	for name, test := range map[string]func(*site){
-		"upload, move and delete": filesByPage, "start with one": startWithFile, "same name": fileClash, "keep": keepOutputs, "without scripts": filesWithoutScripts,
+		"upload, move and delete": filesByPage, "start with one": startWithFile, "same name": fileClash, "lost answer": loseAnswer, "keep": keepOutputs, "without scripts": filesWithoutScripts,
 		"pages of the list": filesInParts, "without data": filesWithoutData, "look and accessibility": fileLooks,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -134,6 +134,26 @@ func fileClash(s *site) {
 	s.untilSays("#uploads", "c.zip It is here, 8.4 MB.")
 	if n := s.count("SELECT version FROM files WHERE path = 'c.zip'"); n != 2 {
 		s.t.Errorf("the file has version %d, want 2", n)
+	}
+}
+
+// loseAnswer makes a file of which the page does not hear, and tries again.
+func loseAnswer(s *site) {
+	s.signIn()
+	s.visit("/apps/plain/files")
+	s.run(`const ask = fetch;
+		window.fetch = async (what, how = {}) => {
+			const answer = await ask(what, how);
+			if (how.method !== "POST") return answer;
+			window.fetch = ask;
+			throw new TypeError("lost");
+		}`)
+	s.chooseFiles("März.txt")
+	s.untilSays("#uploads", "März.txt The connection to the server broke off. Try again Leave it")
+	s.click("#uploads [data-again]")
+	s.untilSays("#uploads", "März.txt It is here, 17 B.")
+	if n := s.count("SELECT count(*) FROM files"); n != 1 {
+		s.t.Errorf("%d files were made", n)
 	}
 }
 

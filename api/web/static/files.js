@@ -66,7 +66,7 @@
         });
         text = await answer.text();
       } catch { /* told below */ }
-      if (answer && answer.ok) {
+      if (answer && (answer.ok || (answer.status === 409 && await this.made()))) {
         this.upload.used();
         this.done();
       } else if (answer && answer.status === 412) {
@@ -75,6 +75,15 @@
         this.ask(answer ? Uploads.refusal(answer.status, text) : "The connection to the server broke off.", "Try again");
       }
       this.making = false;
+    }
+
+    // made says whether the file was made before, and the answer to that was lost.
+    async made() {
+      try {
+        return await this.upload.usedBy() === app + "/" + this.path.normalize("NFC");
+      } catch {
+        return false;
+      }
     }
 
     done() {

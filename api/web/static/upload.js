@@ -346,6 +346,12 @@ const Uploads = (() => {
       await remove(this.id);
     }
 
+    // usedBy asks what was made of it; null: nothing.
+    async usedBy() {
+      const answer = await ask(this.id);
+      return answer.ok ? (await answer.json()).used_by : null;
+    }
+
     // used says that something was made of it.
     used() {
       this.#release();
