@@ -132,8 +132,7 @@ func uploadProblem(ctx context.Context, err error) error {
 	case errors.Is(err, files.ErrFull):
 		return refuse(ctx, http.StatusInsufficientStorage, "The server's storage has no room for this. What came before is kept; go on when there is room, and tell the operator of this server.")
 	case errors.Is(err, files.ErrBusy):
-		c.Response().Header().Set("Retry-After", "1")
-		return refuse(ctx, http.StatusServiceUnavailable, "Another request is still writing what came of this upload before. Try again in a moment.")
+		return inAMoment(refuse(ctx, http.StatusServiceUnavailable, "Another request is still writing what came of this upload before. Try again in a moment."))
 	case errors.Is(err, errSlowBody): // clients of tus try again what is not their fault alone
 		return refuse(ctx, http.StatusServiceUnavailable, "The bytes came too slowly. What came is kept; ask with HEAD how far it is, and go on from there.")
 	case errors.Is(err, errBadRequest):
@@ -152,6 +151,11 @@ func useProblem(ctx context.Context, err error) error {
 	if use.Upload.Final() {
 		return problem
 	}
+	return inAMoment(problem)
+}
+
+// inAMoment says of a problem that it will soon be none.
+func inAMoment(problem error) error {
 	return huma.ErrorWithHeaders(problem, http.Header{"Retry-After": {"1"}})
 }
 
