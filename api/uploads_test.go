@@ -720,7 +720,9 @@ func TestTakeOver(t *testing.T) {
 			if took := time.Since(began); took > 2*time.Second {
 				t.Errorf("HEAD took %s", took)
 			}
-			if name != "dead" {
+			if name == "dead" {
+				must(t, conn.Close()) // as the system closes all that a dead process had open
+			} else {
 				if at < 1<<20 {
 					t.Errorf("the offset is %d: what came before is lost", at)
 				}
@@ -732,7 +734,7 @@ func TestTakeOver(t *testing.T) {
 			if u := s.finished(path, "finished"); *u.SHA256 != hexSHA256(text) {
 				t.Errorf("%+v", u)
 			}
-			must(t, conn.Close())
+			_ = conn.Close() // of the dead it is
 			if s.content(strings.TrimPrefix(path, uploadsPath+"/")) != text {
 				t.Error("the content was changed afterwards")
 			}
