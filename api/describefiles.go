@@ -118,7 +118,7 @@ func elsewhereResponse() *huma.Response {
 // rangeParams are what a download is asked for with.
 func rangeParams() []*huma.Param {
 	return []*huma.Param{
-		headerParam("Range", "Only a part, as in bytes=0-1023"), headerParam("If-Range", "An ETag: the part only if it still names the bytes, and else the whole"),
+		headerParam("Range", "Only a part, as in bytes=0-1023; who asks for more than 16 gets the whole"), headerParam("If-Range", "An ETag: the part only if it still names the bytes, and else the whole"),
 		headerParam("If-None-Match", "The ETag of an earlier answer"),
 	}
 }
