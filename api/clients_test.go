@@ -235,6 +235,9 @@ func TestAWSSDK(t *testing.T) {
 		if resp.StatusCode != http.StatusPartialContent {
 			t.Fatalf("from byte %d: %s", at, resp.Status)
 		}
+		if got := resp.Header.Get("Content-Disposition"); got != `attachment; filename="Marz.bin"; filename*=UTF-8''M%C3%A4rz.bin` {
+			t.Fatalf("it is named %s", got)
+		}
 	}
 	if parts.String() != content {
 		t.Errorf("the ranges together are not the file: %d bytes", parts.Len())

@@ -80,7 +80,7 @@ func (s *Server) getFile(c echo.Context) error {
 	}
 	line := requestOf(ctx).caller.Audit("file.download", f.App, f.Path)
 	line.Detail = fmt.Sprintf("version %d", f.Version)
-	address, err := s.Engine.FileAddress(ctx, &f)
+	address, err := s.Engine.FileAddress(ctx, &f, disposition(path.Base(f.Path)))
 	if err != nil || address != "" && !isHead(c) {
 		return s.sendElsewhere(c, address, err, line)
 	}

@@ -98,7 +98,7 @@ func (s *Server) getOutput(c echo.Context) error {
 }
 
 func (s *Server) serveOutput(c echo.Context, task *storage.Task, output storage.Output) error {
-	address, err := s.Engine.OutputAddress(c.Request().Context(), task, output.Path)
+	address, err := s.Engine.OutputAddress(c.Request().Context(), task, output.Path, disposition(path.Base(output.Path)))
 	if err != nil || address != "" && !isHead(c) {
 		return s.sendElsewhere(c, address, err, outputLine(c, task, output.Path))
 	}

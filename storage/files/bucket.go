@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"mime"
 	"net/http"
 	"path"
 	"sync/atomic"
@@ -205,9 +204,9 @@ func (b *Bucket) Close() error {
 }
 
 // PresignGet returns a URL from which whoever has it can download the file until it expires. The
-// browser is told to save it under the given name, where that is not empty, and that it has the
-// given media type. Whether there is such a file is not asked.
-func (b *Bucket) PresignGet(ctx context.Context, key, name, contentType string, expires time.Duration) (string, error) {
+// answer has the given Content-Disposition and Content-Type, where they are not empty. Whether there
+// is such a file is not asked.
+func (b *Bucket) PresignGet(ctx context.Context, key, disposition, contentType string, expires time.Duration) (string, error) {
 	object, err := b.name(key)
 	if err != nil {
 		return "", err
@@ -216,8 +215,8 @@ func (b *Bucket) PresignGet(ctx context.Context, key, name, contentType string, 
 	if contentType != "" {
 		input.ResponseContentType = &contentType
 	}
-	if name != "" {
-		input.ResponseContentDisposition = aws.String(mime.FormatMediaType("attachment", map[string]string{"filename": name}))
+	if disposition != "" {
+		input.ResponseContentDisposition = &disposition
 	}
 	signed, err := s3.NewPresignClient(b.client).PresignGetObject(ctx, input, s3.WithPresignExpires(expires))
 	if err != nil {

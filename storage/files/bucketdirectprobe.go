@@ -153,7 +153,7 @@ func (p *probe) abort() error {
 }
 
 func (p *probe) signedGet() error {
-	address, err := p.b.PresignGet(p.ctx, p.key, "a file.bin", "application/octet-stream", time.Minute)
+	address, err := p.b.PresignGet(p.ctx, p.key, `attachment; filename="a file.bin"`, "application/octet-stream", time.Minute)
 	if err != nil {
 		return err
 	}
