@@ -294,10 +294,13 @@ func (a *appender) end(readErr, failed error) (err error) {
 	if undo && a.now.UploadID != a.start.UploadID {
 		_ = a.now.upload().abort(ctx) // nobody knows of it; the bucket's rule removes what stays
 	}
-	// Nobody goes on any more from where it began. From what was saved another may have gone on
-	// already, whose tails are not known here.
-	if a.save != nil && a.start.Size > a.start.boundary() && a.saved.Size > a.start.Size {
-		_ = a.now.b.removeObject(ctx, a.start.tail()) // Finish and Drop remove what stays
+	// Nobody goes on any more from where it began, or, before what came of it is kept, from further
+	// back. From what was saved another may have gone on already, whose tails are not known here.
+	switch {
+	case a.save == nil && a.start.Size > 0:
+		_ = a.now.removeOldTails(ctx, a.start.Size) // Finish and Drop remove what stays
+	case a.save != nil && a.start.Size > a.start.boundary() && a.saved.Size > a.start.Size:
+		_ = a.now.b.removeObject(ctx, a.start.tail()) // as above
 	}
 	return err
 }

@@ -56,6 +56,25 @@ func TestSlowHolder(t *testing.T) {
 	wantFinished(t, p, again(t, last), data)
 }
 
+// TestTailsOfPieces takes pieces that are kept whole or not at all: only the tail from which the last
+// one went on stays beside its own, as long as nobody has said that it is kept.
+func TestTailsOfPieces(t *testing.T) {
+	t.Parallel()
+	p := newBucketPlace(t)
+	data := random(1000)
+	g := Growth{Key: "a"}
+	for range 10 {
+		var err error
+		if g, err = p.open(t).Append(t.Context(), again(t, g), bytes.NewReader(data[g.Size:][:100]), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"1000", "900"}, tailsOf(t, p.bucket(t), "a")); diff != "" {
+		t.Errorf("tails (-want +got):\n%s", diff)
+	}
+	wantFinished(t, p, again(t, g), data)
+}
+
 // TestUploadIsSavedFirst has the answer of the save lost that names the upload: there is no part in
 // it yet, and it is not aborted, for the row may name it.
 func TestUploadIsSavedFirst(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strconv"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
@@ -118,6 +120,23 @@ func (g *growth) loadTail(ctx context.Context, p *part) error {
 
 // removeTails removes all tails.
 func (g *growth) removeTails(ctx context.Context) error { return g.b.removeObjects(ctx, g.tails()) }
+
+// removeOldTails removes the tails from when the file was smaller than that.
+func (g *growth) removeOldTails(ctx context.Context, size int64) error {
+	for object, err := range g.b.objects(ctx, g.tails()) {
+		if err != nil {
+			return err
+		}
+		was, err := strconv.ParseInt(strings.TrimPrefix(*object.Key, g.tails()), 10, 64)
+		if err != nil || was >= size {
+			continue
+		}
+		if err := g.b.removeObject(ctx, *object.Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // parts asks the bucket for the whole parts, from the given one on, and sees to it that all are
 // there and are what was stored. last is the one behind them, where there is one of the right length.
