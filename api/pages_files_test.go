@@ -20,7 +20,7 @@ func TestFilePages(t *testing.T) {
 	t.Parallel()
 	chrome := startBrowser(t)
 	for name, test := range map[string]func(*site){
-		"upload, move and delete": filesByPage, "start with one": startWithFile, "same name": fileClash, "lost answer": loseAnswer, "keep": keepOutputs, "without scripts": filesWithoutScripts,
+		"upload, move and delete": filesByPage, "start with one": startWithFile, "same name": fileClash, "lost answer": loseAnswer, "sent before": useSentBefore, "keep": keepOutputs, "without scripts": filesWithoutScripts,
 		"pages of the list": filesInParts, "without data": filesWithoutData, "look and accessibility": fileLooks,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -117,9 +117,11 @@ func fileClash(s *site) {
 	if got := s.fileText("a.txt"); got != "old" {
 		s.t.Errorf("the file was replaced by %q", got)
 	}
+	s.until("document.activeElement.id === 'file'")
 	s.chooseFiles("a.txt")
 	s.click("#uploads li:last-child [data-again]")
 	s.untilSays("#uploads li:last-child", "a.txt It is here")
+	s.until("document.activeElement === document.querySelector('#uploads li:last-child')")
 	if got := s.fileText("a.txt"); got != "This is a.txt" {
 		s.t.Errorf("the file has %q", got)
 	}
@@ -128,10 +130,14 @@ func fileClash(s *site) {
 	s.chooseFile(s.newArchive("c.zip", 8<<20).path)
 	s.untilPart()
 	s.put("plain", "c.zip", "theirs")
+	s.run("document.querySelector('#uploads li:last-child [data-toggle]').focus()")
 	s.network(-1, false)
 	s.untilSays("#uploads", "c.zip There is a file of this name already.")
-	s.click("#uploads li:last-child [data-again]")
+	s.until("document.activeElement === document.querySelector('#uploads li:last-child [data-again]')")
+	s.keys(kb.Enter)
 	s.untilSays("#uploads", "c.zip It is here, 8.4 MB.")
+	s.until("document.activeElement === document.querySelector('#uploads li:last-child')")
+	s.accessible()
 	if n := s.count("SELECT version FROM files WHERE path = 'c.zip'"); n != 2 {
 		s.t.Errorf("the file has version %d, want 2", n)
 	}
@@ -155,6 +161,30 @@ func loseAnswer(s *site) {
 	if n := s.count("SELECT count(*) FROM files"); n != 1 {
 		s.t.Errorf("%d files were made", n)
 	}
+}
+
+// useSentBefore makes a file of what was sent for a task and not used, by the keyboard.
+func useSentBefore(s *site) {
+	s.signIn()
+	s.startForm("plain", "noop")
+	s.chooseFile(s.newArchive("accounts.zip", 1<<20).path)
+	s.untilSays(".sending", "Sent and checked")
+	s.chooseFile(s.newArchive("more.zip", 1<<20).path)
+	s.untilSays("#file-chosen", "more.zip")
+	s.untilSays(".sending [data-words]", "Sent and checked")
+	s.visit("/apps/plain/files")
+	s.untilSays("[data-kept]", "accounts.zip is here")
+	s.untilSays("[data-kept]", "more.zip is here")
+	s.accessible()
+	s.run(`document.querySelector("[aria-label='Use it: accounts.zip']").focus()`)
+	s.keys(kb.Enter)
+	s.untilSays("#uploads", "accounts.zip It is here, 1.0 MB.")
+	s.until("document.activeElement === document.querySelector('#uploads li')")
+	s.until("document.querySelectorAll('[data-kept] .kept').length === 1")
+	s.run(`document.querySelector("[aria-label='Discard: more.zip']").focus()`)
+	s.keys(kb.Enter)
+	s.until("document.querySelector('[data-kept]').hidden && document.activeElement.id === 'file'")
+	s.eventually("nothing is left to use", func() bool { return s.count("SELECT count(*) FROM uploads WHERE used_at IS NULL") == 0 })
 }
 
 // keepOutputs makes files of what a task left.

@@ -473,6 +473,7 @@ func useLater(s *site) {
 	s.untilSays("[data-kept]", "accounts.zip is here, sent before, and was not used.")
 	s.accessible()
 	s.click("[data-kept] [data-use]")
+	s.until("document.querySelector('[data-kept]').hidden && document.activeElement.id === 'file'")
 	s.wantWhole(file)
 	s.untilSays("#file-chosen", "accounts.zip, 1.0 MB")
 	s.click("#go")

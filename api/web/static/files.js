@@ -5,11 +5,14 @@
   if (!form) return;
   const app = form.dataset.app, folder = document.getElementById("folder"), list = document.getElementById("uploads");
   const address = "/api/v1/apps/" + encodeURIComponent(app) + "/files";
+  const wanted = new Set(); // the stopped uploads that rows are made of
+  let listed = 0;           // how often the stopped ones were
 
   // Row is one file on its way. settled says that the next one may go.
   class Row {
     upload = null;
     known = ""; // the upload's id, as it was when the stopped ones were listed
+    of = "";    // the stopped upload that it is made of
     replace = false;
 
     constructor(name, begin) {
@@ -90,7 +93,7 @@
       const line = this.part("done");
       line.querySelector("span").textContent = "It is here, " + Uploads.size(this.upload.size) + ".";
       line.hidden = false;
-      this.shown.querySelector(".sending").hidden = true;
+      Uploads.hide(this.shown.querySelector(".sending"), this.shown);
       this.settle();
       htmx.trigger("#files", "refresh");
     }
@@ -106,14 +109,16 @@
       this.part("again").setAttribute("aria-label", again + ": " + this.path);
       this.part("leave").setAttribute("aria-label", "Leave it: " + this.path);
       this.part("ask").hidden = false;
-      this.shown.querySelector(".sending").hidden = true;
+      Uploads.hide(this.shown.querySelector(".sending"), this.part("again"));
       this.settle();
     }
 
     again() {
+      const sent = this.upload !== null;
       this.tell("");
-      this.part("ask").hidden = true;
-      if (this.upload) this.make(); else this.begin();
+      if (sent) Uploads.draw(this.shown.querySelector(".sending"), this.upload); else this.begin();
+      Uploads.hide(this.part("ask"), this.part("cancel"));
+      if (sent) this.make();
     }
 
     tell(problem) {
@@ -124,9 +129,10 @@
 
     leave() {
       if (this.upload) this.upload.cancel();
+      wanted.delete(this.of);
       this.shown.remove();
       this.settle();
-      document.getElementById("file").focus();
+      input.focus();
       showKept();
     }
   }
@@ -141,13 +147,23 @@
     for (const file of files) add(new Row(file.name, (changed) => Uploads.send(file, app, changed)));
   }
 
+  // use has a file made of one that was sent before.
+  function use(one) {
+    const row = new Row(one.filename, (changed) => Uploads.adopt(one, changed));
+    row.of = one.id;
+    wanted.add(one.id);
+    row.shown.focus();
+    add(row);
+    showKept();
+  }
+
   async function showKept() {
-    const box = form.querySelector("[data-kept]"), found = await Uploads.kept(app);
-    box.replaceChildren(...found.map((one) => Uploads.note(one, form, {
-      use: () => { add(new Row(one.filename, (changed) => Uploads.adopt(one, changed))); showKept(); },
-      gone: () => { showKept(); document.getElementById("file").focus(); },
-    })));
-    box.hidden = found.length === 0;
+    const turn = ++listed, found = (await Uploads.kept(app)).filter((one) => !wanted.has(one.id));
+    if (turn !== listed) return;
+    Uploads.list(form.querySelector("[data-kept]"), found, (one) => ({
+      use: () => use(one),
+      gone: () => { input.focus(); showKept(); },
+    }));
   }
 
   const input = document.getElementById("file");

@@ -11,6 +11,7 @@
   let upload = null;   // the archive on its way, or there
   let armed = false;   // the task is to be started as soon as it is there
   let keptFor = "";    // the upload without which the stopped ones were listed
+  let listed = 0;      // how often they were
 
   const fileField = () => get("file-field");
   const uploadApp = () => fileField().dataset.uploadApp;
@@ -70,14 +71,14 @@
   // showKept lists what stopped, or was not used, when this browser last was here.
   async function showKept() {
     if (!fileField()) return;
-    const without = keptFor = upload ? upload.id : "", found = (await Uploads.kept(uploadApp())).filter((one) => one.id !== without && /\.zip$/i.test(one.filename));
-    const list = fileField() && fileField().querySelector("[data-kept]");
-    if (!list || without !== keptFor) return;
-    list.replaceChildren(...found.map((one) => Uploads.note(one, fileField(), {
-      use: () => take(() => Uploads.adopt(one, uploadChanged)),
-      gone: () => { showKept(); get("file").focus(); },
-    })));
-    list.hidden = found.length === 0;
+    const turn = ++listed;
+    keptFor = upload ? upload.id : "";
+    const found = (await Uploads.kept(uploadApp())).filter((one) => /\.zip$/i.test(one.filename));
+    if (turn !== listed || !fileField()) return;
+    Uploads.list(fileField().querySelector("[data-kept]"), found, (one) => ({
+      use: () => { get("file").focus(); take(() => Uploads.adopt(one, uploadChanged)); },
+      gone: () => { get("file").focus(); showKept(); },
+    }));
   }
 
   // The form may have been drawn anew: without a place for the archive, or for another app.

@@ -427,11 +427,16 @@ const Uploads = (() => {
     part("bar").setAttribute("aria-label", "Upload of " + upload.name);
     part("words").textContent = upload.words;
     const toggle = part("toggle"), cancel = part("cancel"), idle = upload.state === "checking" || upload.state === "finished";
-    if (idle && document.activeElement === toggle) cancel.focus();
-    toggle.hidden = idle;
+    if (idle) hide(toggle, cancel); else toggle.hidden = false;
     label(toggle, stopped ? "Go on" : "Pause", upload.name);
     label(cancel, upload.state === "finished" ? "Remove" : "Cancel", upload.name);
     say(part("say"), upload.said, upload.state === "sending" && !upload.away);
+  }
+
+  // hide hides a part of the page. The focus, where it is in it, goes on to another part.
+  function hide(part, next) {
+    if (part.contains(document.activeElement)) next.focus();
+    part.hidden = true;
   }
 
   function label(button, word, name) {
@@ -446,20 +451,31 @@ const Uploads = (() => {
     line.textContent = words;
   }
 
-  // note tells of an upload that stopped, with what can be done about it. from has the template.
-  function note(one, from, { use, gone }) {
-    const shown = from.querySelector("template[data-kept-one]").content.firstElementChild.cloneNode(true);
+  // list tells of the uploads that stopped, in the box for them, which stands before the template. ways
+  // says what to do when one is used, and when it is gone. The focus stays on the button that it was on.
+  function list(box, found, ways) {
+    const on = box.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
+    box.replaceChildren(...found.map((one) => note(one, box.nextElementSibling, ways(one))));
+    box.hidden = found.length === 0;
+    if (on === null) return;
+    const same = [...box.querySelectorAll("button")].find((button) => button.getAttribute("aria-label") === on);
+    (same || document.getElementById("file")).focus();
+  }
+
+  // note tells of an upload that stopped, with what can be done about it.
+  function note(one, template, { use, gone }) {
+    const shown = template.content.firstElementChild.cloneNode(true);
     const whole = one.state !== "receiving", percent = one.size ? Math.floor(100 * one.received / one.size) : 0;
     shown.querySelector("[data-words]").textContent = whole ? one.filename + " is here, sent before, and was not used."
       : "An upload of " + one.filename + " stopped at " + percent + " %. Choose the file again to go on.";
     const take = shown.querySelector("[data-use]"), discard = shown.querySelector("[data-discard]");
     take.hidden = !whole;
+    take.setAttribute("aria-label", "Use it: " + one.filename);
     take.addEventListener("click", use);
     discard.setAttribute("aria-label", "Discard: " + one.filename);
-    discard.addEventListener("click", async () => {
-      discard.disabled = true;
-      await forget(one.id);
-      await remove(one.id);
+    discard.addEventListener("click", () => {
+      forget(one.id);
+      remove(one.id);
       gone();
     });
     return shown;
@@ -489,7 +505,7 @@ const Uploads = (() => {
   }
 
   return {
-    size, refusal, kept, note, draw, drops,
+    size, refusal, kept, list, draw, hide, drops,
     send: (file, app, changed) => new Upload(file.name, file.size, changed).send(file, app),
     adopt: (known, changed) => new Upload(known.filename, known.size, changed).adopt(known.id),
   };
