@@ -108,40 +108,47 @@ func fileRefusal(ctx context.Context, err error) (words string, status int, _ er
 // without scripts sends, after the fields folder and replace.
 func (s *Server) uploadFromPage(c echo.Context) error {
 	ctx := c.Request().Context()
-	folder, err := s.takeFiles(c)
+	taken, err := s.takeFiles(c)
 	if err != nil {
 		words, status, err := fileRefusal(ctx, err)
 		if err != nil {
 			return err
 		}
-		if storage.CheckPath(strings.TrimSuffix(folder, "/")) != nil {
-			folder = ""
+		if storage.CheckPath(strings.TrimSuffix(taken.folder, "/")) != nil {
+			taken.folder = ""
 		}
-		return s.showFiles(c, status, &web.FileList{Folder: folder, Error: words})
+		return s.showFiles(c, status, &web.FileList{Folder: taken.folder, Error: words, Stored: taken.stored, Refused: taken.refused})
 	}
-	return s.toFolder(c, folder, "uploaded")
+	return s.toFolder(c, taken.folder, "uploaded")
 }
 
-// takeFiles stores the files of a form in the folder that it names.
-func (s *Server) takeFiles(c echo.Context) (folder string, err error) {
+// takenFiles is what came of a form with files.
+type takenFiles struct {
+	folder  string // that it names
+	stored  int    // how many files are in it now
+	refused string // the name of the one that was not taken; empty: it was no file that was wrong
+}
+
+// takeFiles stores the files of a form in the folder that it names, up to the first that is refused.
+func (s *Server) takeFiles(c echo.Context) (taken takenFiles, err error) {
 	ctx := c.Request().Context()
 	form, err := c.Request().MultipartReader()
 	if err != nil {
-		return "", echo.NewHTTPError(http.StatusUnsupportedMediaType, "Send multipart/form-data with the fields folder and file.")
+		return taken, echo.NewHTTPError(http.StatusUnsupportedMediaType, "Send multipart/form-data with the fields folder and file.")
 	}
 	put := jobs.FilePut{App: c.Param("app"), By: requestOf(ctx).caller, If: storage.Condition{Absent: true}}
 	for {
 		part, err := form.NextPart()
 		if errors.Is(err, io.EOF) {
-			return folder, nil
+			return taken, nil
 		}
 		if err != nil {
-			return folder, badRequest(err)
+			return taken, badRequest(err)
 		}
 		switch part.FormName() {
 		case "folder":
-			if folder, err = typedFolder(part); err != nil {
-				return folder, err
+			if taken.folder, err = typedFolder(part); err != nil {
+				return taken, err
 			}
 		case "replace":
 			put.If.Absent = false
@@ -149,10 +156,13 @@ func (s *Server) takeFiles(c echo.Context) (folder string, err error) {
 			if part.FileName() == "" {
 				continue // none was chosen
 			}
-			put.Path = folder + norm.NFC.String(part.FileName())
+			name := norm.NFC.String(part.FileName())
+			put.Path = taken.folder + name
 			if _, err := s.Engine.PutFile(ctx, put, s.limited(requestBody{part}), -1); err != nil {
-				return folder, err
+				taken.refused = name
+				return taken, err
 			}
+			taken.stored++
 		}
 	}
 }

@@ -19,6 +19,22 @@ type FileList struct {
 
 	Note  string // what was just done; empty: nothing
 	Error string // why a change was refused; empty: none was
+
+	// Of several files that were sent together: how many were stored before one was refused, and which
+	// one; empty: none was.
+	Stored  int
+	Refused string
+}
+
+// Outcome says what became of a change that was refused.
+func (l *FileList) Outcome() string {
+	switch l.Stored {
+	case 0:
+		return "Nothing was changed"
+	case 1:
+		return "Only the first file was stored"
+	}
+	return "Only the first " + Count(int64(l.Stored)) + " files were stored"
 }
 
 // FileEntry is a file, or a folder in which files are.
