@@ -49,6 +49,7 @@ func TestUploadPages(t *testing.T) {
 		"without data":    {uploadWithoutData, nil},
 		"session ends":    {uploadOutlivesSession, nil},
 		"two tabs":        {uploadInTwoTabs, nil},
+		"bytes lost":      {loseBytes, nil},
 		"look":            {uploadLooks, nil},
 		"refused":         {uploadRefused, func(c *config) { c.jobs.UploadQuota = storage.Quota{Person: 1 << 20} }},
 	} {
@@ -581,6 +582,40 @@ func uploadOutlivesSession(s *site) {
 	s.wantWhole(file)
 	if n := s.count("SELECT count(*) FROM uploads"); n != 1 || came == 0 {
 		s.t.Errorf("%d uploads were made; %d bytes had come", n, came)
+	}
+}
+
+// loseBytes begins an upload anew once the server has said that it lost what came of it.
+func loseBytes(s *site) {
+	s.signIn()
+	s.startForm("plain", "noop")
+	file := s.newArchive("large.zip", 16<<20)
+	s.network(4<<20, false)
+	s.chooseFile(file.path)
+	s.untilPart()
+	s.click("[data-toggle]")
+	s.untilSays(".sending", "Paused at")
+	s.quiet()
+	s.run(`const send = XMLHttpRequest.prototype.send, open = XMLHttpRequest.prototype.open;
+		XMLHttpRequest.prototype.open = function (method, ...rest) { this.method = method; return open.call(this, method, ...rest); };
+		XMLHttpRequest.prototype.send = function (body) {
+			if (this.method === "PATCH" && !window.held) window.held = () => send.call(this, body); else send.call(this, body);
+		}`)
+	s.click("[data-toggle]")
+	s.until("window.held")
+	s.exec("UPDATE uploads SET state = 'failed', message = 'What had come of it was lost on the server. Send it again.'")
+	s.run("held()")
+	s.untilSays("[data-location=file] .error", "What had come of it was lost on the server. Send it again.")
+	s.until("localStorage.length === 0") // it is not to be gone on with after a reload
+	s.accessible()
+	s.network(-1, false)
+	s.click("[data-toggle]")
+	s.untilSays(".sending", "Sent and checked")
+	s.until("!document.querySelector('[data-location=file] .error') && localStorage.length === 1")
+	s.click("#go")
+	s.untilStarted()
+	if n := s.count("SELECT count(*) FROM uploads WHERE state = 'finished'"); n != 1 {
+		s.t.Errorf("%d uploads came whole", n)
 	}
 }
 

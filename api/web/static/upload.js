@@ -253,6 +253,10 @@ const Uploads = (() => {
 
     #refused(error) {
       const answer = error.originalResponse, status = statusOf(error);
+      if (status === 410 && this.id) { // what came of it is lost: whoever goes on begins anew
+        forget(this.id);
+        this.#tus.resumeFromPreviousUpload({ uploadUrl: null, urlStorageKey: null });
+      }
       this.#fail(status ? refusal(status, answer ? answer.getBody() : "") : "The file could not be sent: " + error.message);
     }
 
