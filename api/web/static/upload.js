@@ -276,8 +276,8 @@ const Uploads = (() => {
         const { signal } = this.#asking = new AbortController();
         let status = 0, pause = 2000;
         this.#heard = performance.now();
-        try { // where it waits for the server already, it is told at once when that is over
-          const answer = await ask(this.id + (this.away ? "" : "?wait=30"), tag ? { "If-None-Match": tag } : {}, signal);
+        try { // first, and where it waits for the server already, it is told at once how things are
+          const answer = await ask(this.id + (this.away || !tag ? "" : "?wait=30"), tag ? { "If-None-Match": tag } : {}, signal);
           const text = await answer.text();
           if (this.state !== "checking") return;
           if (!passes(answer.status)) {
