@@ -56,7 +56,7 @@ const Uploads = (() => {
   const lockOf = (id) => "longhaul upload " + id; // held by the tab that sends it
   let freed = Promise.resolve(); // when the locks that this page gave up are free
 
-  const forgotten = new Set();
+  const forgotten = new Set(); // the ids that this page has done with
 
   async function forget(id) {
     forgotten.add(id);
@@ -287,7 +287,7 @@ const Uploads = (() => {
             continue;
           }
           status = answer.status;
-          pause = 1000 * Number(answer.headers.get("Retry-After")) || pause;
+          pause = Math.max(pause, 1000 * Number(answer.headers.get("Retry-After")) || 0);
         } catch { /* told below */ }
         if (this.state !== "checking") return;
         this.#waits(status);
