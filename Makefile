@@ -45,7 +45,7 @@ test: need-go ## Install what is missing and run all tests
 	$(call need,command -v npm,npm,for a sign-in provider and upload clients to test with)
 	$(call need,command -v curl,curl,for a client to test with)
 	$(call need,command -v cc || command -v gcc || command -v clang,gcc libc6-dev,for the race detector)
-	go test -race -shuffle=on -parallel 6 ./...
+	go test -race -shuffle=on -parallel 6 -timeout 30m ./...
 
 .PHONY: test-big
 test-big: need-go ## Send and fetch 50 GB in a server with 512 MB of memory, thrice (takes half an hour, and 55 GB of disk)

@@ -77,6 +77,7 @@ type Server struct {
 	origins   *http.CrossOriginProtection
 	limits    *limits
 	deadlines deadlines
+	nudge     nudge
 	tus       *tus.Handler
 	stopping  context.Context // ends when requests that wait are to end
 	stop      context.CancelFunc
@@ -90,6 +91,7 @@ func New(config Config) *Server {
 		db:      config.Engine.DB(),
 		echo:    echo.New(),
 		origins: http.NewCrossOriginProtection(),
+		nudge:   make(nudge),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.sessions = newSessions(s.db, cmp.Or(config.SessionIdle, 12*time.Hour), cmp.Or(config.SessionLife, 7*24*time.Hour))
@@ -103,6 +105,7 @@ func New(config Config) *Server {
 	s.echo.Use(s.observe, s.headers, s.inTime, s.onlyHosts, s.cors, s.limitAddress, s.readForm, s.limitCaller)
 	s.countRefreshFailures()
 	s.routes()
+	go s.nudge.wakeUp(s.stopping)
 	return s
 }
 

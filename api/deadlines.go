@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -43,11 +44,11 @@ var (
 // goes on may go on.
 func (s *Server) inTime(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		w := &timedWriter{ResponseWriter: c.Response().Writer, stall: s.deadlines.download}
+		w := &timedWriter{ResponseWriter: c.Response().Writer, stall: s.deadlines.download, nudge: s.nudge}
 		c.Response().Writer = w
 		if r := c.Request(); r.Body != nil && r.Body != http.NoBody {
 			control := http.NewResponseController(w.ResponseWriter)
-			body := &timedBody{ReadCloser: r.Body, control: control, stall: s.deadlines.upload, streams: streams(c)}
+			body := &timedBody{ReadCloser: r.Body, control: control, stall: s.deadlines.upload, nudge: s.nudge, streams: streams(c)}
 			body.until = time.Now().Add(s.deadlines.body)
 			_ = control.SetReadDeadline(body.until) // also for what the handler leaves unread
 			r.Body = body
@@ -69,6 +70,7 @@ func (s *Server) inTime(next echo.HandlerFunc) echo.HandlerFunc {
 type timedWriter struct {
 	http.ResponseWriter
 	stall time.Duration
+	nudge nudge
 	given time.Time // when the connection was given time last: net/http takes it away with each request
 	own   bool      // the handler sets deadlines itself
 }
@@ -87,9 +89,36 @@ func (w *timedWriter) Write(p []byte) (n int, err error) {
 		w.extend()
 		var written int
 		written, err = w.ResponseWriter.Write(p[n:min(len(p), n+writePiece)])
-		n += written
+		if n += written; n < len(p) {
+			w.nudge.lookAround()
+		}
 	}
 	return n, err
+}
+
+// nudge wakes a goroutine that has nothing to do.
+type nudge chan struct{}
+
+// lookAround lets Go's scheduler see whether there is something to do for others. It looks at the
+// network when a thread runs out of work, and of threads that are busy with transfers none may for
+// ten milliseconds: to wake a goroutine has it take another thread, which has nothing to do after
+// that. See polling in bench/README.md.
+func (n nudge) lookAround() {
+	select {
+	case n <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// wakeUp is the goroutine that lookAround wakes.
+func (n nudge) wakeUp(ctx context.Context) {
+	for {
+		select {
+		case <-n:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // extend is not asked for each piece of a fast download.
@@ -108,12 +137,14 @@ type timedBody struct {
 	control *http.ResponseController
 	until   time.Time
 	stall   time.Duration
+	nudge   nudge
 	streams bool // each part that comes gives time for another
 }
 
 func (b *timedBody) Read(p []byte) (int, error) {
 	if b.streams {
 		b.until = time.Now().Add(b.stall)
+		b.nudge.lookAround()
 	}
 	_ = b.control.SetReadDeadline(b.until) // as with the writer
 	n, err := b.ReadCloser.Read(p)

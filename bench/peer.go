@@ -37,8 +37,8 @@ func runPeer(ctx context.Context, args []string, stdout io.Writer) error {
 		return peerRiver(ctx, stdout)
 	case len(args) == 3 && args[0] == "extract":
 		return peerExtract(ctx, args[1], args[2])
-	case len(args) == 4 && args[0] == "transfers":
-		return peerTransfers(ctx, args[1], args[2], args[3], stdout)
+	case len(args) == 5 && args[0] == "transfers":
+		return peerTransfers(ctx, args[1:], stdout)
 	}
 	return fmt.Errorf("there is no peer %q", args)
 }
@@ -173,8 +173,8 @@ func (b *bench) peer(ctx context.Context, env []string, args ...string) (*peer, 
 // meekPeer starts a peer that takes only the time that others leave: one whose work is to be done on
 // another machine, in earnest.
 func (b *bench) meekPeer(ctx context.Context, env []string, args ...string) (*peer, error) {
-	meek := append([]string{"-n", "19", b.self, peerCommand}, args...)
-	return b.startPeer(command(ctx, "nice", meek...), env, args[0])
+	meek := append([]string{"--idle", "0", b.self, peerCommand}, args...)
+	return b.startPeer(command(ctx, "chrt", meek...), env, args[0])
 }
 
 func (b *bench) startPeer(cmd *exec.Cmd, env []string, name string) (*peer, error) {

@@ -20,12 +20,13 @@ const (
 	pollers   = 8                     // connections
 	pollEvery = 40 * time.Millisecond // on each: 200 a second in total
 	transfers = 4                     // uploads or downloads at a time
+	gigabit   = 125_000_000           // of a line, in bytes a second
 )
 
 // measurePolling compares how long those who poll a task wait for their 304 at worst while nothing
-// else goes on, and while there are four uploads by tus, or four downloads. A peer makes those, on
-// the same processors, and so takes time away from the server that its clients would not.
-// How much that alone comes to is seen when the same uploads go to tusd instead.
+// else goes on, and while there are four uploads by tus, or four downloads: as fast as a line of a
+// gigabit a second lets them, and as fast as they can. A peer makes those, on the same processors.
+// How much of it is that they are busy is seen when the same uploads go to tusd instead.
 func measurePolling(ctx context.Context, b *bench) (lines []line, err error) {
 	if err := needSpace(b.dir, 10<<30); err != nil {
 		return nil, err
@@ -48,11 +49,15 @@ func measurePolling(ctx context.Context, b *bench) (lines []line, err error) {
 	if err != nil {
 		return nil, err
 	}
-	bytes := strconv.FormatInt(size, 10)
+	transfer := func(kind, addr string, rate int) []string {
+		return []string{"transfers", kind, addr, strconv.FormatInt(size, 10), strconv.Itoa(rate)}
+	}
 	meanwhile := []busy{
-		{name: "four uploads", limited: true, peer: []string{"transfers", "uploads", s.addr, bytes}},
-		{name: "four downloads", limited: true, peer: []string{"transfers", "downloads", s.addr, bytes}},
-		{name: "four uploads to tusd", peer: []string{"transfers", "uploads-to-tusd", d.addr, bytes}},
+		{name: "four uploads, 1 Gbit/s", limited: true, peer: transfer("uploads", s.addr, gigabit)},
+		{name: "four downloads, 1 Gbit/s", limited: true, peer: transfer("downloads", s.addr, gigabit)},
+		{name: "four uploads", peer: transfer("uploads", s.addr, 0)},
+		{name: "four downloads", peer: transfer("downloads", s.addr, 0)},
+		{name: "four uploads to tusd", peer: transfer("uploads-to-tusd", d.addr, 0)},
 	}
 	for range either(b, 5, 1) {
 		for i := range meanwhile {
@@ -182,14 +187,16 @@ func pollOne(ctx context.Context, addr string, request []byte, due, until time.T
 // tokenVariable hands a peer the token of the server.
 const tokenVariable = "BENCH_TOKEN"
 
-// peerTransfers makes transfers of so many bytes to a server, several at a time, until the peer is to
-// end. It lets those in hand finish, and tells what all came to.
-func peerTransfers(ctx context.Context, kind, addr, size string, stdout io.Writer) error {
-	bytes, err := strconv.ParseInt(size, 10, 64)
-	if err != nil {
+// peerTransfers makes transfers of a kind to a server, of so many bytes, several at a time, until the
+// peer is to end. They share a line of so many bytes a second; 0 means as fast as they can. It lets
+// those in hand finish, and tells what all came to.
+func peerTransfers(ctx context.Context, args []string, stdout io.Writer) error {
+	bytes, sizeErr := strconv.ParseInt(args[2], 10, 64)
+	rate, rateErr := strconv.ParseInt(args[3], 10, 64)
+	if err := errors.Join(sizeErr, rateErr); err != nil {
 		return err
 	}
-	transfer, err := transferOf(ctx, kind, addr, bytes)
+	transfer, err := transferOf(ctx, args[0], args[1], bytes, rate/transfers)
 	if err != nil {
 		return err
 	}
@@ -219,14 +226,19 @@ func peerTransfers(ctx context.Context, kind, addr, size string, stdout io.Write
 	return errors.Join(append(failed[:], err)...)
 }
 
-// transferOf returns what makes one transfer.
-func transferOf(ctx context.Context, kind, addr string, bytes int64) (func() error, error) {
+// transferOf returns what makes one transfer, of so many bytes a second; 0 means as fast as it can.
+func transferOf(ctx context.Context, kind, addr string, bytes, rate int64) (func() error, error) {
 	s := &server{addr: addr, token: os.Getenv(tokenVariable), http: &http.Client{Timeout: time.Minute}}
 	block := randomBlock(8 << 20).packed
+	newBytes := func() *payload {
+		p := newPayload(block, bytes)
+		p.rate = rate
+		return p
+	}
 	switch kind {
 	case "uploads":
 		return func() error {
-			_, at, err := s.tus().send(ctx, newPayload(block, bytes))
+			_, at, err := s.tus().send(ctx, newBytes())
 			if err == nil {
 				_, err = s.finishUpload(ctx, at)
 			}
@@ -234,7 +246,7 @@ func transferOf(ctx context.Context, kind, addr string, bytes int64) (func() err
 		}, nil
 	case "uploads-to-tusd":
 		return func() error {
-			_, at, err := tusdAt(addr).send(ctx, newPayload(block, bytes))
+			_, at, err := tusdAt(addr).send(ctx, newBytes())
 			if err == nil {
 				err = tusdAt(addr).remove(ctx, at)
 			}
@@ -242,9 +254,41 @@ func transferOf(ctx context.Context, kind, addr string, bytes int64) (func() err
 		}, nil
 	case "downloads":
 		return func() error {
-			_, err := fetch(ctx, s.getFile(), bytes, io.Discard)
+			_, err := fetch(ctx, s.getFile(), bytes, atRate(io.Discard, rate))
 			return err
 		}, nil
 	}
 	return nil, fmt.Errorf("there are no transfers %q", kind)
+}
+
+// atRate lets so many bytes a second through to w; 0 means all.
+func atRate(w io.Writer, rate int64) io.Writer {
+	if rate == 0 {
+		return w
+	}
+	return &paced{w: w, rate: rate, began: time.Now()}
+}
+
+// paced is a line of limited speed.
+type paced struct {
+	w       io.Writer
+	rate    int64 // bytes a second
+	began   time.Time
+	written int64
+}
+
+// pacedBytes is how many bytes come at once over a paced line.
+const pacedBytes = 64 << 10
+
+// Write lets the bytes through when it is time for them.
+func (p *paced) Write(data []byte) (n int, err error) {
+	for err == nil && n < len(data) {
+		due := p.began.Add(time.Duration(float64(p.written) / float64(p.rate) * float64(time.Second)))
+		time.Sleep(time.Until(due))
+		var m int
+		m, err = p.w.Write(data[n:min(len(data), n+pacedBytes)])
+		n += m
+		p.written += int64(m)
+	}
+	return n, err
 }

@@ -129,6 +129,7 @@ type payload struct {
 	stamp []byte
 	block []byte
 	size  int64
+	rate  int64 // bytes a second at which they are given out; 0: as they are taken
 }
 
 func newPayload(block []byte, size int64) *payload {
@@ -140,6 +141,7 @@ func newPayload(block []byte, size int64) *payload {
 // WriteTo gives the bytes out.
 func (p *payload) WriteTo(w io.Writer) (int64, error) {
 	var n int64
+	w = atRate(w, p.rate)
 	for next := p.stamp; n < p.size; next = p.block {
 		m, err := w.Write(next[:min(int64(len(next)), p.size-n)])
 		if n += int64(m); err != nil {

@@ -9,11 +9,12 @@ import (
 )
 
 const (
-	// blockBytes is how much is hashed and written at a time: large enough that handing
-	// a block over costs little. A writer that waits for a slow client holds one.
-	blockBytes = 512 << 10
+	// blockBytes is how much is hashed and written at a time: large enough that handing a block over
+	// costs little, and so small that whoever has little to do need not wait long for a processor. A
+	// writer that waits for a slow client holds one.
+	blockBytes = 64 << 10
 	// maxBlocks is how many blocks a pipe has in use at a time.
-	maxBlocks = 4
+	maxBlocks = 16
 )
 
 // block is a piece of the file on its way to the digest and to the store.

@@ -23,8 +23,8 @@ type sink interface {
 // Commit returns, and not at all otherwise. Its methods are for one goroutine.
 //
 // Reading, hashing and writing overlap, so that the slowest of the three sets the
-// pace. A writer holds at most 2 MiB of buffers, and what its store needs, and
-// while it waits for bytes no more than one of half a MiB.
+// pace. A writer holds at most 1 MiB of buffers, and what its store needs, and
+// while it waits for bytes no more than one of 64 KiB.
 type Writer struct {
 	key    string
 	sink   sink
