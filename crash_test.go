@@ -34,9 +34,6 @@ import (
 // asServer makes the test binary behave as the program itself.
 const asServer = "LONGHAUL_TEST_AS_SERVER"
 
-// beforeServing is what such a server does first, where the tests of a system have something to do.
-var beforeServing = func() error { return nil }
-
 func TestMain(m *testing.M) {
 	if os.Getenv(asServer) != "" {
 		if err := beforeServing(); err != nil {

@@ -15,7 +15,8 @@ import (
 // smallDisk names the folder on which a server of the tests mounts a disk of its own, of 16 MiB.
 const smallDisk = "LONGHAUL_TEST_SMALL_DISK"
 
-func init() { beforeServing = mountSmallDisk }
+// beforeServing is what such a server does first.
+var beforeServing = mountSmallDisk
 
 // mountSmallDisk does so, where the environment asks for it.
 func mountSmallDisk() error {
