@@ -86,7 +86,7 @@ func TestSlowHeaders(t *testing.T) {
 func TestIdleConnections(t *testing.T) {
 	t.Parallel()
 	conn := dialWeb(t, serveWeb(t, func(s *http.Server) {
-		if s.IdleTimeout <= 0 || s.ConnContext == nil { // which the limits on writing go by
+		if s.IdleTimeout <= 0 {
 			t.Errorf("idle for %s", s.IdleTimeout)
 		}
 		s.IdleTimeout = 100 * time.Millisecond

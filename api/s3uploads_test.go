@@ -384,10 +384,17 @@ func TestToBucketLimits(t *testing.T) {
 func TestTooLargeForBucket(t *testing.T) {
 	t.Parallel()
 	b := newBucketSite(t, idle)
-	path := b.makeUpload(1 << 43)
-	if p := b.send(path, 0, "x").problem(http.StatusRequestEntityTooLarge); !strings.Contains(p.Detail, "bucket") {
-		t.Errorf("%q does not say why", p.Detail)
+	const large = "8796093022208" // bytes
+	later := b.located(b.tus(http.MethodPost, uploadsPath, nil, "Upload-Defer-Length", "1").want(http.StatusCreated))
+	for what, a := range map[string]*answer{
+		"announced":      b.tus(http.MethodPost, uploadsPath, nil, "Upload-Length", large),
+		"announced late": b.send(later, 0, "x", "Upload-Length", large),
+	} {
+		if p := a.problem(http.StatusRequestEntityTooLarge); !strings.Contains(p.Detail, "bucket") {
+			t.Errorf("%s: %q does not say why", what, p.Detail)
+		}
 	}
+	b.send(later, 0, "x", "Upload-Length", "1").want(http.StatusNoContent)
 }
 
 // Of what is found to be too much nothing stays, and the next upload finds no more room than this one.

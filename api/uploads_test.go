@@ -336,7 +336,7 @@ func TestFinishingIsNotGivenUp(t *testing.T) {
 	must(t, os.WriteFile(contents, nil, 0o600)) // the folder cannot be made
 	second := startServer(t, first.pool, first.dir)
 	second.finished(paths["crashing"], "failed")
-	second.finished(paths["late"], "failed")
+	second.eventually("the late one is given up, and removed", func() bool { return second.tus(http.MethodHead, paths["late"], nil).status >= 400 })
 	second.eventually("the patient one waits", func() bool {
 		return strings.Contains(second.upload(paths["patient"]).Message, "does not answer as it should; try 1002 in")
 	})
