@@ -48,7 +48,7 @@ test: need-go ## Install what is missing and run all tests
 	go test -race -shuffle=on -parallel 6 -timeout 30m ./...
 
 .PHONY: test-big
-test-big: need-go ## Send and fetch 50 GB in a server with 512 MB of memory, thrice (takes half an hour, and 55 GB of disk)
+test-big: need-go ## Send and fetch 50 GB in a server with 512 MB of memory, thrice (takes half an hour, and 110 GB of disk; with less, the files are as large as fit)
 	$(if $(TEST_DATABASE_URL),,$(call need,$(has_postgres),postgresql,for the tests to keep data in))
 	LONGHAUL_TEST_BIG=50 go test -run '^TestBigFile$$' -count=1 -timeout 4h -v .
 
