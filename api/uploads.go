@@ -26,7 +26,7 @@ const (
 
 func (s *Server) uploadRoutes(g *echo.Group) {
 	s.tus = tus.New(tus.Config{
-		Engine: s.Engine, Path: uploadsPath, MaxSize: s.MaxUpload, Stall: s.deadlines.upload, Logger: s.Logger,
+		Engine: s.Engine, Path: uploadsPath, MaxSize: s.MaxUpload, Logger: s.Logger,
 	})
 	g.POST(uploadsPath, s.serveTus)
 	g.OPTIONS(uploadsPath, s.serveTus)

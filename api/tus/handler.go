@@ -23,9 +23,7 @@ type Config struct {
 	Path   string // where uploads are: "/api/v1/uploads"
 	// MaxSize is the largest upload that is taken in, in bytes; 0 means no limit.
 	MaxSize int64
-	// Stall is how long nothing may come of a request's body.
-	Stall  time.Duration
-	Logger *slog.Logger
+	Logger  *slog.Logger
 }
 
 // Handler speaks the protocols.
@@ -73,7 +71,7 @@ func New(config Config) *Handler {
 	tusd, err := handler.NewUnroutedHandler(handler.Config{
 		StoreComposer: composer, BasePath: config.Path + "/", MaxSize: config.MaxSize,
 		EnableExperimentalProtocol: true, DisableDownload: true,
-		Cors: &handler.CorsConfig{Disable: true}, Logger: logTo(config.Logger), NetworkTimeout: config.Stall,
+		Cors: &handler.CorsConfig{Disable: true}, Logger: logTo(config.Logger),
 	})
 	if err != nil {
 		panic(err) // of a configuration without a store, which this is not
