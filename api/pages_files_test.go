@@ -126,9 +126,7 @@ func fileClash(s *site) {
 		s.t.Errorf("the file has %q", got)
 	}
 	// Somebody else is faster while it is on its way.
-	s.network(4<<20, false)
-	s.chooseFile(s.newArchive("c.zip", 8<<20).path)
-	s.untilPart()
+	s.sendHalfway(s.newArchive("c.zip", halfBytes))
 	s.put("plain", "c.zip", "theirs")
 	s.run("document.querySelector('#uploads li:last-child [data-toggle]').focus()")
 	s.network(-1, false)

@@ -102,11 +102,23 @@ func (s *site) network(upload float64, offline bool) {
 		command(network.OverrideNetworkState, network.OverrideNetworkStateParams{Offline: offline, DownloadThroughput: -1, UploadThroughput: -1}))
 }
 
-// untilPart waits until a part of the upload has come, and the page says so.
-func (s *site) untilPart() {
+// halfway has an upload begin, or go on, until a part of it has come and the page says so. It is so
+// slow that what a test does next it does in the middle, on a slow machine as well: archives of
+// halfBytes take half a minute. (What is on its way when another speed is set goes on at full speed.)
+func (s *site) halfway(begin func()) {
 	s.t.Helper()
+	s.network(halfBytes/32, false)
+	begin()
 	s.until(`/^\d+ %, [\d.]+ [kM]B of [\d.]+ MB, [\d.]+ [kM]B\/s, about \d+ s left$/.test(document.querySelector(".sending:not([hidden]) [data-words]").textContent) &&
 		document.querySelector(".sending:not([hidden]) [data-bar]").value > 10`)
+}
+
+const halfBytes = 8 << 20
+
+// sendHalfway chooses a file that is sent so.
+func (s *site) sendHalfway(file zipFile) {
+	s.t.Helper()
+	s.halfway(func() { s.chooseFile(file.path) })
 }
 
 // uploads lists the administrator's uploads.
@@ -147,10 +159,8 @@ func (s *site) quiet() int {
 func pauseAndGoOn(s *site) {
 	s.signIn()
 	s.startForm("plain", "noop")
-	file := s.newArchive("large.zip", 30<<20)
-	s.network(8<<20, false)
-	s.chooseFile(file.path)
-	s.untilPart()
+	file := s.newArchive("large.zip", halfBytes)
+	s.sendHalfway(file)
 	s.accessible()
 	s.click("[data-toggle]")
 	s.untilSays(".sending", "Paused at")
@@ -161,10 +171,10 @@ func pauseAndGoOn(s *site) {
 		s.t.Errorf("the focus is on %q", got)
 	}
 	s.accessible()
-	s.click("[data-toggle]")
-	s.untilPart()
+	s.halfway(func() { s.click("[data-toggle]") })
 	s.click("#go")
 	s.untilSays("#go-state", "The task starts as soon as the archive is there.")
+	s.network(-1, false)
 	s.untilStarted()
 	if n := s.count("SELECT count(*) FROM uploads"); n != 1 {
 		s.t.Errorf("%d uploads were made", n)
@@ -176,10 +186,8 @@ func reloadAndGoOn(s *site) {
 	asked := s.acceptDialogs()
 	s.signIn()
 	s.startForm("plain", "noop")
-	file := s.newArchive("large.zip", 30<<20)
-	s.network(8<<20, false)
-	s.chooseFile(file.path)
-	s.untilPart()
+	file := s.newArchive("large.zip", halfBytes)
+	s.sendHalfway(file)
 	s.click("h1") // a browser asks only those who have done something on the page
 	s.steps(chromedp.Reload())
 	if got := <-asked; got != page.DialogTypeBeforeunload {
@@ -242,10 +250,8 @@ func loseConnection(s *site) {
 	line := s.newLine()
 	s.signIn()
 	s.startForm("plain", "noop")
-	file := s.newArchive("large.zip", 30<<20)
-	s.network(8<<20, false)
-	s.chooseFile(file.path)
-	s.untilPart()
+	file := s.newArchive("large.zip", halfBytes)
+	s.sendHalfway(file)
 	line.cut()
 	s.network(-1, true)
 	s.untilSays(".sending", "No connection. Going on as soon as there is one.")
@@ -267,10 +273,8 @@ func meetSilence(s *site) {
 	line := s.newLine()
 	s.signIn()
 	s.startForm("plain", "noop")
-	file := s.newArchive("large.zip", 30<<20)
-	s.network(8<<20, false)
-	s.chooseFile(file.path)
-	s.untilPart()
+	file := s.newArchive("large.zip", halfBytes)
+	s.sendHalfway(file)
 	line.cut()
 	s.untilSays(".sending", "No connection. Going on as soon as there is one.")
 	line.swallow()
@@ -425,9 +429,7 @@ func (l *line) mend() {
 func cancelUpload(s *site) {
 	s.signIn()
 	s.startForm("plain", "noop")
-	s.network(2<<20, false)
-	s.chooseFile(s.newArchive("large.zip", 16<<20).path)
-	s.untilPart()
+	s.sendHalfway(s.newArchive("large.zip", halfBytes))
 	s.click("#go")
 	s.click("[data-cancel]")
 	s.until("document.querySelector('.sending').hidden && !document.getElementById('go').disabled && document.activeElement.id === 'file'")
@@ -443,16 +445,13 @@ func cancelUpload(s *site) {
 func uploadByKeyboard(s *site) {
 	s.signIn()
 	s.startForm("plain", "noop")
-	s.network(4<<20, false)
-	file := s.newArchive("large.zip", 16<<20)
-	s.chooseFile(file.path)
-	s.untilPart()
+	file := s.newArchive("large.zip", halfBytes)
+	s.sendHalfway(file)
 	s.run("document.getElementById('kind').focus()")
 	s.tabTo("file")
 	s.keys(kb.Tab + " ")
 	s.untilSays(".sending", "Paused at")
-	s.keys(" ")
-	s.untilPart()
+	s.halfway(func() { s.keys(" ") })
 	s.network(-1, false)
 	s.wantWhole(file)
 	if got := js[string](s, "document.activeElement.getAttribute('aria-label')"); got != "Remove: large.zip" {
@@ -524,10 +523,8 @@ func leaveForFile(s *site) {
 	s.put("plain", "inputs/other.zip", string(accounts(s.t, 5, 0)))
 	s.signIn()
 	s.startForm("plain", "noop")
-	file := s.newArchive("large.zip", 30<<20)
-	s.network(8<<20, false)
-	s.chooseFile(file.path)
-	s.untilPart()
+	file := s.newArchive("large.zip", halfBytes)
+	s.sendHalfway(file)
 	s.run("document.getElementById('app-file').focus()")
 	s.keys(kb.ArrowDown)
 	s.until("document.getElementById('app-file').value === 'inputs/other.zip' && document.querySelector('.sending').hidden")
@@ -564,10 +561,8 @@ func uploadWithoutData(s *site) {
 func uploadOutlivesSession(s *site) {
 	s.signIn()
 	s.startForm("plain", "noop")
-	file := s.newArchive("large.zip", 16<<20)
-	s.network(4<<20, false)
-	s.chooseFile(file.path)
-	s.untilPart()
+	file := s.newArchive("large.zip", halfBytes)
+	s.sendHalfway(file)
 	s.click("[data-toggle]")
 	s.untilSays(".sending", "Paused at")
 	s.exec("DELETE FROM sessions")
@@ -577,6 +572,7 @@ func uploadOutlivesSession(s *site) {
 	s.accessible()
 	came := s.quiet()
 	s.signInAs(storage.LocalAdmin)
+	s.network(-1, false)
 	s.click("[data-toggle]")
 	s.until("!document.querySelector('[data-location=file] .error')")
 	s.wantWhole(file)
@@ -589,10 +585,8 @@ func uploadOutlivesSession(s *site) {
 func loseBytes(s *site) {
 	s.signIn()
 	s.startForm("plain", "noop")
-	file := s.newArchive("large.zip", 16<<20)
-	s.network(4<<20, false)
-	s.chooseFile(file.path)
-	s.untilPart()
+	file := s.newArchive("large.zip", halfBytes)
+	s.sendHalfway(file)
 	s.click("[data-toggle]")
 	s.untilSays(".sending", "Paused at")
 	s.quiet()
@@ -624,10 +618,8 @@ func uploadInTwoTabs(s *site) {
 	s.acceptDialogs()
 	s.signIn()
 	s.startForm("plain", "noop")
-	file := s.newArchive("large.zip", 16<<20)
-	s.network(4<<20, false)
-	s.chooseFile(file.path)
-	s.untilPart()
+	file := s.newArchive("large.zip", halfBytes)
+	s.sendHalfway(file)
 	s.click("h1") // a browser asks only those who have done something on the page
 	s.startForm("plain", "noop")
 	s.untilSays("[data-kept]", "stopped at")
@@ -676,9 +668,7 @@ func uploadLooks(s *site) {
 		for _, width := range []int64{360, 1280} {
 			s.look(width, scheme)
 			s.startForm("plain", "noop")
-			s.network(512<<10, false) // so that it is still on its way when all was looked at
-			s.chooseFile(s.newArchive("a-long-name-without-any-place-to-break-it-"+strings.Repeat("x", 50)+".zip", 16<<20).path)
-			s.untilPart()
+			s.sendHalfway(s.newArchive("a-long-name-without-any-place-to-break-it-"+strings.Repeat("x", 50)+".zip", halfBytes))
 			s.fits()
 			s.accessible()
 			s.keepLook(scheme, width, "sending")
