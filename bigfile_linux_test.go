@@ -41,6 +41,7 @@ const (
 // TestBigFile sends a file that is many times larger than the memory that the server has, makes it
 // one of an app's, and fetches it again.
 func TestBigFile(t *testing.T) {
+	t.Parallel()
 	program := buildProgram(t)
 	for _, c := range []struct {
 		name   string
@@ -53,26 +54,16 @@ func TestBigFile(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) { // one after the other: there is room on the disk for one
 			w := newCrashWorld(t)
+			w.program = program
 			if c.bucket {
 				server := s3test.Start(t)
 				w.env = append(w.env, server.Env()...)
 				w.env = append(w.env, "LONGHAUL_STORAGE_URL="+server.URL(server.NewBucket(t)))
 			}
 			b := &bigFile{t: t, crashWorld: w, size: bigFileSize(t, c.bucket)}
-			b.pass(program, c.send)
+			b.pass(c.send)
 		})
 	}
-}
-
-// buildProgram builds the program as its users have it: the race detector takes many times the
-// memory.
-func buildProgram(t *testing.T) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "longhaul")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v: %s", err, out)
-	}
-	return program
 }
 
 // bigFileSize is how large the file is to be, and no larger than the disk has room for. The bucket of
@@ -116,10 +107,10 @@ type bigFile struct {
 }
 
 // pass sends the file, uses and fetches it.
-func (b *bigFile) pass(program string, send func(*bigFile)) {
+func (b *bigFile) pass(send func(*bigFile)) {
 	t := b.t
 	b.make()
-	server := b.startLimited(program)
+	server := b.startLimited()
 	b.waitReady()
 	b.timed("sent", func() { send(b) })
 	b.timed("finished", b.wait)
@@ -347,12 +338,12 @@ func (b *bigFile) fetch(from, to int64) {
 
 // startLimited starts the server in a control group with little memory, where one can be made; only
 // root can.
-func (b *bigFile) startLimited(program string) *crashServer {
+func (b *bigFile) startLimited() *crashServer {
 	b.t.Helper()
-	s := &crashServer{cmd: exec.CommandContext(context.Background(), program), logs: &bytes.Buffer{}}
+	s := &crashServer{cmd: exec.CommandContext(context.Background(), b.program), logs: &bytes.Buffer{}}
 	if group := memoryGroup(b.t); group != "" {
 		b.t.Logf("the server runs under a limit of %d MB of memory, its part of the page cache with it", bigMemory>>20)
-		s.cmd = exec.CommandContext(context.Background(), "sh", "-c", `echo $$ >"$0" && exec "$1"`, filepath.Join(group, "cgroup.procs"), program)
+		s.cmd = exec.CommandContext(context.Background(), "sh", "-c", `echo $$ >"$0" && exec "$1"`, filepath.Join(group, "cgroup.procs"), b.program)
 	} else {
 		b.t.Logf("no control group could be made: the server's memory is measured, and not limited")
 	}

@@ -58,6 +58,7 @@ const (
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	w := newCrashWorld(t)
+	w.program = buildProgram(t)
 	stop := make(chan struct{})
 	var client sync.WaitGroup
 	client.Go(func() { w.keepStarting(t, stop) })
@@ -85,6 +86,7 @@ func TestCrash(t *testing.T) {
 // crashWorld is what outlives the server: database, files, the simulated environment, and a
 // client that repeats its requests until they are answered.
 type crashWorld struct {
+	program   string // what is started; the test binary, unless a test says otherwise
 	dir, addr string
 	pool      *pgxpool.Pool
 	env       []string
@@ -133,7 +135,7 @@ func newCrashWorld(t *testing.T) *crashWorld {
 		}
 	})
 	w := &crashWorld{
-		dir: t.TempDir(), addr: freeAddress(t), pool: pool, sim: environment, simURL: oracle.URL, token: "lh_crash-test-token-of-enough-length",
+		program: os.Args[0], dir: t.TempDir(), addr: freeAddress(t), pool: pool, sim: environment, simURL: oracle.URL, token: "lh_crash-test-token-of-enough-length",
 		keys: make(map[string]string), seen: make(map[string]crashTask),
 	}
 	if err := os.WriteFile(filepath.Join(w.dir, "admin-token"), []byte(w.token), 0o600); err != nil {
@@ -145,6 +147,17 @@ func newCrashWorld(t *testing.T) *crashWorld {
 	w.makeApps(t, oracle.URL)
 	server.terminate(t)
 	return w
+}
+
+// buildProgram builds the program as its users have it: with the race detector, which the test binary
+// may have, it takes many times the memory and is slow to start.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "longhaul")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v: %s", err, out)
+	}
+	return program
 }
 
 func freeAddress(t *testing.T) string {
@@ -198,7 +211,7 @@ type crashServer struct {
 
 func (w *crashWorld) start(t *testing.T) *crashServer {
 	t.Helper()
-	s := &crashServer{cmd: exec.CommandContext(context.Background(), os.Args[0]), logs: &bytes.Buffer{}}
+	s := &crashServer{cmd: exec.CommandContext(context.Background(), w.program), logs: &bytes.Buffer{}}
 	s.cmd.Env, s.cmd.SysProcAttr = w.env, w.attr
 	s.cmd.Stderr = s.logs
 	if err := s.cmd.Start(); err != nil {

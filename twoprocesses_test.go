@@ -26,7 +26,7 @@ func TestTwoProcesses(t *testing.T) {
 	bucket := s3test.Start(t)
 	first.env = append(first.env, bucket.Env()...)
 	first.env = append(first.env, "LONGHAUL_STORAGE_URL="+bucket.URL(bucket.NewBucket(t)))
-	second := &crashWorld{dir: t.TempDir(), addr: freeAddress(t), token: first.token}
+	second := &crashWorld{program: first.program, dir: t.TempDir(), addr: freeAddress(t), token: first.token}
 	second.env = append(slices.Clone(first.env), "LONGHAUL_DATA="+second.dir, "LONGHAUL_ADDR="+second.addr, "LONGHAUL_SIGNED_DOWNLOADS=true")
 	for _, name := range []string{"admin-token", "secret-key"} { // as one would give them to both
 		data, err := os.ReadFile(filepath.Join(first.dir, name))

@@ -32,10 +32,11 @@ const (
 
 // TestUploadFaults sends uploads through a proxy that cuts, slows, reorders and repeats requests,
 // to a server that is killed at seeded random instants. Every upload ends with the bytes that its
-// client has, or can be gone on with: there is no third outcome. It does not run beside TestCrash:
-// both need what the machine has.
+// client has, or can be gone on with: there is no third outcome.
 func TestUploadFaults(t *testing.T) {
+	t.Parallel()
 	w := newCrashWorld(t)
+	w.program = buildProgram(t)
 	proxy := newFaultyProxy(t, w.addr, crashSeed)
 	random := rand.New(rand.NewPCG(crashSeed, 1))
 	stop := make(chan struct{})
