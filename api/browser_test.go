@@ -46,12 +46,12 @@ func startBrowser(t *testing.T) context.Context {
 // is not tested.
 func chromium(t *testing.T) string {
 	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+	for _, name := range []string{"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
 		}
 	}
-	t.Fatal("Chromium is missing; `make test` installs it, as does `apt-get install chromium`")
+	t.Fatal("Chromium is missing; `make test` installs it, as does `apt-get install chromium-headless-shell`")
 	return ""
 }
 
