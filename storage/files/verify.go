@@ -40,6 +40,7 @@ type Verified struct {
 type checkedBlock struct {
 	index int64
 	users int
+	spent bool // it was handed on in order: nobody is expected to come back to it
 
 	mu     sync.Mutex
 	data   []byte // of buffer; nil until it is read and right
@@ -75,11 +76,12 @@ func (v *Verified) Seek(offset int64, whence int) (int64, error) {
 // between. readErr is an error of this file, err one of dst.
 func (v *Verified) CopyN(dst io.Writer, n int64) (copied int64, readErr, err error) {
 	for copied < n && v.at < v.Size() && readErr == nil && err == nil {
-		readErr = v.withBlock(v.at, func(block []byte) {
+		readErr = v.withBlock(v.at, func(block []byte) (spent bool) {
 			var m int
 			m, err = dst.Write(block[:min(int64(len(block)), n-copied)])
 			v.at += int64(m)
 			copied += int64(m)
+			return m == len(block)
 		})
 	}
 	return copied, readErr, err
@@ -92,17 +94,22 @@ func (v *Verified) ReadAt(p []byte, off int64) (n int, err error) {
 		if at >= v.Size() {
 			return n, io.EOF
 		}
-		if err := v.withBlock(at, func(block []byte) { n += copy(p[n:], block) }); err != nil {
+		err := v.withBlock(at, func(block []byte) (spent bool) {
+			n += copy(p[n:], block)
+			return false
+		})
+		if err != nil {
 			return n, err
 		}
 	}
 	return n, nil
 }
 
-// withBlock calls use with the rest of the block that holds the byte at.
-func (v *Verified) withBlock(at int64, use func(block []byte)) error {
-	b := v.take(at / SumBlock)
-	defer v.giveBack(b)
+// withBlock calls use with the rest of the block that holds the byte at. What is spent then is the
+// first to make room, and stays in the processor's cache that way.
+func (v *Verified) withBlock(at int64, use func(block []byte) (spent bool)) error {
+	b, spent := v.take(at/SumBlock), false
+	defer func() { v.giveBack(b, spent) }()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.data == nil {
@@ -113,7 +120,7 @@ func (v *Verified) withBlock(at int64, use func(block []byte)) error {
 			return err
 		}
 	}
-	use(b.data[at%SumBlock:])
+	spent = use(b.data[at%SumBlock:])
 	return nil
 }
 
@@ -123,8 +130,9 @@ func (v *Verified) take(index int64) *checkedBlock {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	i := slices.IndexFunc(v.blocks, func(b *checkedBlock) bool { return b.index == index })
-	if i < 0 && len(v.blocks) > runtime.GOMAXPROCS(0) {
-		i = slices.IndexFunc(v.blocks, func(b *checkedBlock) bool { return b.users == 0 })
+	if i < 0 {
+		full := len(v.blocks) > runtime.GOMAXPROCS(0)
+		i = slices.IndexFunc(v.blocks, func(b *checkedBlock) bool { return b.users == 0 && (b.spent || full) })
 	}
 	var b *checkedBlock
 	if i < 0 {
@@ -141,9 +149,10 @@ func (v *Verified) take(index int64) *checkedBlock {
 	return b
 }
 
-func (v *Verified) giveBack(b *checkedBlock) {
+func (v *Verified) giveBack(b *checkedBlock, spent bool) {
 	v.mu.Lock()
 	b.users--
+	b.spent = spent
 	v.mu.Unlock()
 }
 
