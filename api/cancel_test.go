@@ -118,7 +118,7 @@ func TestCancelBeforeTheApplicationIsAsked(t *testing.T) {
 	began := time.Now()
 	s.act(task.ID, "cancel").want(http.StatusAccepted)
 	s.waitFinal(task.ID, "cancelled")
-	if took := time.Since(began); took > patience/2 {
+	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("took %s", took)
 	}
 	if asked := s.sim.Requests(); len(asked) > 0 {

@@ -65,7 +65,7 @@ func TestGetFinal(t *testing.T) {
 	// A final task holds nobody.
 	began := time.Now()
 	s.get(taskPath(task.ID)+"?wait=60", "If-None-Match", tag).want(http.StatusNotModified).wantHeader("Retry-After", "")
-	if took := time.Since(began); took > patience/2 {
+	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("held for %s", took)
 	}
 }
@@ -147,7 +147,7 @@ func TestWait(t *testing.T) {
 		began := time.Now()
 		s.get(taskPath(task.ID)+"?wait=60", "If-None-Match", `"0"`).want(http.StatusOK)
 		s.get(taskPath(task.ID) + "?wait=60").want(http.StatusOK) // none is another too
-		if took := time.Since(began); took > patience/2 {
+		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("held for %s although the task differs", took)
 		}
 	})

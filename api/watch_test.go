@@ -219,7 +219,7 @@ func TestManyWaiters(t *testing.T) { //nolint:paralleltest // see above
 	if n := queries.n.Load() - before; n > 60 {
 		t.Errorf("%d queries to tell %d of a change", n, manyWaiters)
 	}
-	if took := late.last.Sub(late.began); took > patience/2 {
+	if took := late.last.Sub(late.began); took > 5*time.Second {
 		t.Errorf("the last was reached after %s", took)
 	}
 }
@@ -313,7 +313,7 @@ func TestWaitingCostsNoQuery(t *testing.T) { //nolint:paralleltest // it measure
 	if n := queries.n.Load() - before; n > 60 {
 		t.Errorf("%d queries to tell %d of a change", n, waiters)
 	}
-	if took := late.last.Sub(late.began); took > 10*time.Second {
+	if took := late.last.Sub(late.began); took > time.Second {
 		t.Errorf("the last was reached after %s", took)
 	}
 	s.waitFinal(task.ID, "cancelled")
